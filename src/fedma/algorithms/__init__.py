@@ -1,0 +1,11 @@
+"""Federated algorithms without input or output: they ask clients, and take what the clients answer."""
+
+from fedma.algorithms.base import Algorithm, State
+from fedma.algorithms.client import Client
+from fedma.algorithms.fedavg import FedAvg
+from fedma.algorithms.fedma import FedMA
+from fedma.algorithms.messages import Ask, Reply
+from fedma.algorithms.oneshot import PFNM, Ensemble
+from fedma.algorithms.steps import steps
+
+__all__ = ["PFNM", "Algorithm", "Ask", "Client", "Ensemble", "FedAvg", "FedMA", "Reply", "State", "steps"]

@@ -1,0 +1,62 @@
+"""Plain averaging: FedAvg, and FedProx, which holds the clients near the global model."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from fedma.algorithms.base import State, sample_counts
+from fedma.algorithms.messages import Ask, Reply
+from fedma.matching import average
+from fedma.training import Schedule
+from fedma.units import UnitGraph, Weights
+
+
+@dataclass(frozen=True)
+class FedAvg:
+    """Coordinate-wise average of the clients' models, weighted by their samples, once a round.
+
+    Attributes:
+        graph: the model's unit graph (only its tensors' names and statistics are used).
+        clients: their numbers.
+        schedule: local training; `proximal` above zero makes this FedProx.
+        rounds: how many.
+        initial: the weights that all clients start from; empty where each starts from its own.
+
+    Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017,
+        Algorithm 1, all clients in every round; Li et al., "Federated Optimization in Heterogeneous Networks", 2020.
+    """
+
+    graph: UnitGraph
+    clients: Sequence[int]
+    schedule: Schedule
+    rounds: int
+    initial: Weights = field(default_factory=dict)
+    exchanges: int = 1
+
+    def start(self) -> State:
+        """The initial weights."""
+        return State(weights=self.initial)
+
+    def asks(self, state: State) -> Sequence[Ask]:
+        """Every client trains the global model and sends all of it."""
+        if state.round == self.rounds:
+            return []
+        ask = Ask(
+            client=0,
+            name=("round", state.round),
+            weights=state.weights,
+            schedule=asdict(self.schedule),
+            send=tuple(self.graph.layouts),
+        )
+        return [replace(ask, client=client) for client in self.clients]
+
+    def absorb(self, state: State, replies: Sequence[Reply]) -> State:
+        """The weighted average."""
+        weights = average(
+            [reply.weights for reply in replies],
+            self.graph,
+            names=self.graph.layouts,
+            maps=[{}] * len(replies),
+            widths=self.graph.widths,
+            shares=sample_counts(replies),
+        )
+        return State(round=state.round + 1, weights=weights)

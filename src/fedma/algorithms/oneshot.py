@@ -1,0 +1,69 @@
+"""One exchange: every client trains alone and sends its whole model."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from fedma.algorithms.base import State, class_counts
+from fedma.algorithms.messages import Ask, Reply
+from fedma.fusion import fuse_weights
+from fedma.matching import Matcher, original_order
+from fedma.training import Schedule
+from fedma.units import UnitGraph
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The clients' own models, kept side by side; predictions are the uniform mean of class probabilities."""
+
+    graph: UnitGraph
+    clients: Sequence[int]
+    schedule: Schedule
+    rounds: int = 1
+    exchanges: int = 1
+
+    def start(self) -> State:
+        """Nothing yet."""
+        return State()
+
+    def asks(self, state: State) -> Sequence[Ask]:
+        """Every client trains from its own initial weights and sends its model."""
+        if state.round == self.rounds:
+            return []
+        names = tuple(self.graph.layouts)
+        return [Ask(client, ("round", 0), schedule=asdict(self.schedule), send=names) for client in self.clients]
+
+    def absorb(self, state: State, replies: Sequence[Reply]) -> State:
+        """All models."""
+        return State(round=1, models=tuple(dict(reply.weights) for reply in replies))
+
+
+@dataclass(frozen=True)
+class PFNM(Ensemble):
+    """Probabilistic federated neural matching: the clients' models fused in one shot, without retraining.
+
+    Attributes:
+        matcher: how to match. In networks with one hidden layer a unit's vector holds its outgoing weights too, with
+            class proportions as precisions, as in the paper; deeper networks are matched layer by layer.
+
+    Source: Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks", ICML 2019, sections 3.1
+        and 3.2. Departures: hyper-parameters are learnt where `matcher` says so; a slot's value is the plain mean of
+        its owners; deeper networks go from the input upwards, as FedMA does, where PFNM goes down from the output.
+    """
+
+    matcher: Matcher = field(default_factory=Matcher)
+
+    def absorb(self, state: State, replies: Sequence[Reply]) -> State:
+        """The fused model."""
+        weights, assignments = fuse_weights(
+            [dict(reply.weights) for reply in replies],
+            self.graph,
+            widths=[self.graph.widths] * len(replies),
+            shares=[1.0] * len(replies),
+            class_counts=class_counts(replies),
+            matcher=self.matcher,
+        )
+        maps = {
+            reply.client: original_order({group: own[j] for group, own in assignments.items()}, self.graph)
+            for j, reply in enumerate(replies)
+        }
+        return State(round=1, weights=weights, maps=maps)

@@ -1,0 +1,39 @@
+"""The command line: parse, call, print."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+import fedma
+from fedma.errors import FedmaError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `fedma` with these arguments (default: the process's own) and exit: 0, or 2 for what cannot be used."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _warn
+    try:
+        if arguments == ["--version"]:
+            sys.stdout.write(f"fedma {fedma.__version__}\n")
+            return
+        _parse(arguments or ["--help"])
+    except FedmaError as error:
+        sys.stderr.write(f"fedma: error: {' '.join(str(error).split())}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("fedma: interrupted\n")
+        raise SystemExit(130) from None
+
+
+def _parse(arguments: list[str]) -> None:
+    try:
+        from fedma.cli.commands import parse
+    except ModuleNotFoundError as error:
+        from fedma.errors import MissingExtra
+
+        raise MissingExtra(f"the command line needs {error.name}: pip install 'fedma[cli]'") from error
+    parse(arguments).run()
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    sys.stderr.write(f"fedma: warning: {message}\n")

@@ -1,0 +1,174 @@
+"""The commands, each a dataclass whose fields are its flags."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Protocol, Union
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from fedma.errors import InputError
+from fedma.experiments.settings import Settings, from_toml
+
+
+class Command(Protocol):
+    """What the command line does."""
+
+    def run(self) -> None:
+        """Do it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train and compare methods on one federation; results go into a new run folder.
+
+    Attributes:
+        settings: the experiment.
+        config: a TOML file with settings; flags override it.
+        out: the run folder; by default runs/ and the time.
+        quiet: no progress.
+    """
+
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    config: Path | None = None
+    out: Path | None = None
+    quiet: bool = False
+
+    def run(self) -> None:
+        """Run the experiment, then print its table."""
+        from fedma.cli.progress import watcher
+        from fedma.experiments.run import run
+
+        with watcher(quiet=self.quiet) as watch:
+            folder = run(self.settings, self.out or _new_folder(), watch)
+        _print_report([folder], folder)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Compare all methods on handwritten digits, split unevenly over ten clients (about a minute, no download).
+
+    Attributes:
+        out: the run folder; by default runs/ and the time.
+        seed: of everything that is random.
+        quiet: no progress.
+    """
+
+    out: Path | None = None
+    seed: int = 0
+    quiet: bool = False
+
+    def run(self) -> None:
+        """Run the demonstration."""
+        settings = Settings(
+            method=("fedma", "fedavg", "fedprox", "pfnm", "ensemble", "pooled"),
+            rounds=2,
+            equal_bytes=True,
+            seed=self.seed,
+        )
+        Run(settings, out=self.out, quiet=self.quiet).run()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Make the table and the figure of one or several run folders.
+
+    Attributes:
+        runs: run folders; those that differ by their seed alone become one line with an interval.
+        out: where to write; by default the run folder itself, or report/ for several.
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    out: Path | None = None
+
+    def run(self) -> None:
+        """Write the report and print its table."""
+        if not self.runs:
+            raise InputError("name at least one run folder: fedma report runs/...")
+        _print_report(list(self.runs), self.out or (self.runs[0] if len(self.runs) == 1 else Path("report")))
+
+
+@dataclass(frozen=True)
+class Units:
+    """Show a model's unit groups: which weights move together.
+
+    Attributes:
+        model: mlp, cnn, lenet, vgg9, vgg9-bn, or package.module:factory.
+        input_shape: the shape of one input, without the batch.
+        classes: number of classes.
+        verify: check the groups by permuting the model and comparing its outputs.
+    """
+
+    model: Positional[str]
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    classes: int = 10
+    verify: bool = True
+
+    def run(self) -> None:
+        """Derive the groups and print them."""
+        import torch
+
+        from fedma.models import build
+        from fedma.units import units
+
+        model = build(self.model, self.input_shape, self.classes, seed=0)
+        sys.stdout.write(f"{units(model, torch.rand(2, *self.input_shape), verify=self.verify)}\n")
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command that these arguments ask for; exits with 2 and a message when they are wrong."""
+    defaults: dict[type, Any] = {Run: Run(settings=_configured(arguments)), Demo: Demo()}
+    kinds = {"run": Run, "demo": Demo, "report": Report, "units": Units}
+    choices = tuple(
+        Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
+        for name, kind in kinds.items()
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                Union[choices],  # noqa: UP007
+                prog="fedma",
+                description="Federated learning by matched averaging.",
+                args=list(arguments),
+                config=(tyro.conf.ConsolidateSubcommandArgs,),
+            )
+    except SystemExit as exit_:
+        if exit_.code == 2:
+            raise InputError(_first_lines(said.getvalue())) from None
+        raise
+
+
+def _first_lines(box: str) -> str:
+    """The message in the parser's box, without the box and the help below it."""
+    inside = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    rule = next((n for n, line in enumerate(inside) if set(line) == {"─"}), len(inside))
+    return " ".join(inside[:rule]) + "; see fedma --help, or --help after a command"
+
+
+def _configured(arguments: Sequence[str]) -> Settings:
+    """The settings that flags override: the defaults, or those of the file named with --config."""
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, joined = flag.partition("=")
+        if name == "--config" and (joined or value):
+            return from_toml(Path(joined or value))
+    return Settings()
+
+
+def _new_folder() -> Path:
+    return Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+
+
+def _print_report(folders: Sequence[Path], out: Path) -> None:
+    from fedma.report import read, report, table
+
+    files = report(folders, out)
+    sys.stdout.write(f"\n{table([read(folder) for folder in folders])}\n")
+    for file in files:
+        sys.stdout.write(f"{file}\n")
+    sys.stdout.write(f"Everything of this run: {out}\n")

@@ -1,0 +1,69 @@
+"""From stored images to tensors: decoding, stacking, and putting channels on one scale."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedma.data.extra import imported
+from fedma.errors import InputError
+
+Stored = Mapping[str, Any] | NDArray[np.uint8]
+"""An image as `datasets.Image(decode=False)` gives it (its `bytes`, or the `path` of its file), or its pixels."""
+
+GREY, COLOUR = {"1": "L", "L": "L", "LA": "L"}, {"RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB"}
+
+
+def decode(images: Sequence[Stored]) -> NDArray[np.uint8]:
+    """Samples × channels × height × width, one channel if all images are grey, else three.
+
+    Raises:
+        InputError: an image cannot be decoded, has more than 8 bits a channel, or another size than the first.
+    """
+    pillow = imported("PIL.Image")
+    pixels = [_pixels(image, row, pillow) for row, image in enumerate(images)]
+    for row, image in enumerate(pixels):
+        if image.shape[:2] != pixels[0].shape[:2]:
+            raise InputError(
+                f"images differ in size: image 0 is {_size(pixels[0])}, image {row} is {_size(image)} "
+                "(width × height); resize them to one size first"
+            )
+    if any(image.ndim == 3 for image in pixels):
+        coloured = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in pixels]
+        return np.ascontiguousarray(np.stack(coloured).transpose(0, 3, 1, 2))
+    return np.stack(pixels)[:, np.newaxis]
+
+
+def normalise(train: Tensor, test: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The training images' mean and standard deviation by channel, taken out of both in place.
+
+    A channel that is constant over all training images is only shifted.
+    """
+    std, mean = torch.std_mean(train, dim=(0, 2, 3), correction=0)
+    std = torch.where(std > 0, std, 1.0)
+    for images in (train, test):
+        images.sub_(mean[:, None, None]).div_(std[:, None, None])
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _pixels(stored: Stored, row: int, pillow: Any) -> NDArray[np.uint8]:
+    """Height × width of a grey image, height × width × 3 of a coloured one."""
+    if isinstance(stored, np.ndarray):
+        return stored
+    try:
+        source = stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])
+        with pillow.open(source) as image:
+            if image.mode not in GREY and image.mode not in COLOUR:
+                raise InputError(f"image {row} has pixels of kind {image.mode!r}; convert it to 8 bits a channel")
+            return np.asarray(image.convert(GREY.get(image.mode, "RGB")))
+    except (OSError, TypeError) as error:
+        raise InputError(f"image {row} cannot be decoded ({error}); remove or replace it") from error
+
+
+def _size(pixels: NDArray[np.uint8]) -> str:
+    height, width = pixels.shape[:2]
+    return f"{width}×{height}"

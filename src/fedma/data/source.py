@@ -1,0 +1,226 @@
+"""Where data comes from: labelled images as they are stored, not yet decoded."""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedma.data.extra import imported
+from fedma.data.images import Stored
+from fedma.errors import InputError
+
+HUB = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}
+"""Short names and where they lie on the Hugging Face hub."""
+
+READABLE = {".parquet", ".arrow", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+"""Endings of the files that make a folder one of data."""
+
+HELD_OUT = ("test", "validation")
+"""Names of the split that models are judged by, the first that is there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Stored images with their class numbers and, where asked for, their owners."""
+
+    images: Sequence[Stored]
+    labels: NDArray[np.int64]
+    owners: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: NDArray[np.int64]) -> "Samples":
+        """The samples of these rows, in this order."""
+        owners = None if self.owners is None else tuple(self.owners[row] for row in rows)
+        return Samples([self.images[row] for row in rows], self.labels[rows], owners)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as it is stored; `white` is the value of its brightest pixel."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Samples
+    test: Samples | None
+    white: int = 255
+
+
+def digits() -> Source:
+    """Scikit-learn's 1797 handwritten digits, 8×8 pixels of 0 to 16."""
+    data = imported("sklearn.datasets").load_digits()
+    samples = Samples(list(data.images.astype(np.uint8)), data.target.astype(np.int64))
+    return Source("digits", tuple(str(digit) for digit in range(10)), samples, None, white=16)
+
+
+def stored(name: str | PathLike[str], *, owner: str | None) -> Source:
+    """A data set of the hub or of a local folder, with the column `owner` as the samples' owners.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it is not labelled images.
+    """
+    title, address = _address(name)
+    splits = _splits(address)
+    train = splits.get("train") or (next(iter(splits.values())) if len(splits) == 1 else None)
+    if train is None:
+        raise InputError(f"{title!r} has the splits {', '.join(splits)} and none named train; rename one")
+    test = next((splits[held_out] for held_out in HELD_OUT if held_out in splits and len(splits) > 1), None)
+    image, label = _columns(title, train.features)
+    if owner is not None and owner not in train.features:
+        raise InputError(f"{title!r} has no column {owner!r} (its columns: {', '.join(train.features)})")
+    tables = [train] if test is None else [train, test]
+    numbers, classes = _numbered(title, [_values(table, label) for table in tables], train.features[label])
+    samples = [
+        Samples(_images(table, image), number, _owners(table, owner))
+        for table, number in zip(tables, numbers, strict=True)
+    ]
+    return Source(title, classes, samples[0], samples[1] if test is not None else None)
+
+
+def _address(name: str | PathLike[str]) -> tuple[str, str]:
+    """What to call the data, and where `datasets` finds it."""
+    text = os.fspath(name)
+    if text in HUB:
+        return text, HUB[text]
+    folder = Path(text).expanduser()
+    found = bool(text) and folder.exists()
+    if found and folder.is_dir():
+        if not _holds_data(folder):
+            raise InputError(f"folder {text!r} holds neither parquet files nor images; name the one that does")
+        return folder.resolve().name, str(folder.resolve())
+    if found:
+        raise InputError(f"{text!r} is a file; name the folder that holds the data")
+    if isinstance(name, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+", text):
+        return text, text
+    if isinstance(name, PathLike) or "/" in text or os.sep in text:
+        raise InputError(f"there is no folder {text!r}")
+    known = ", ".join(("digits", *HUB))
+    raise InputError(
+        f"unknown data set {text!r}; name one of {known}, an 'owner/name' of the Hugging Face hub, or a local folder"
+    )
+
+
+def _holds_data(folder: Path) -> bool:
+    """Whether a look around finds data; hidden folders do not count."""
+    for _, folders, files in os.walk(folder):
+        if any(Path(file).suffix.lower() in READABLE for file in files):
+            return True
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+    return False
+
+
+def _splits(address: str) -> dict[str, Any]:
+    """The splits at that address, by name, through the one call that reads the hub and folders alike."""
+    datasets = imported("datasets")
+    local = Path(address).is_absolute()
+    try:
+        with _quiet(datasets), contextlib.nullcontext() if local else _offline_if_unreachable(datasets):
+            return dict(datasets.load_dataset(address))
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise InputError(
+            f"the hub has no data set {address!r} that can be read, and there is no folder of that name"
+        ) from error
+    except ConnectionError as error:
+        raise InputError(
+            f"the Hugging Face hub cannot be reached for {address!r}; name a local folder of the same data instead "
+            "(parquet files, or images in one folder a class)"
+        ) from error
+    except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        cause = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise InputError(f"{address!r} cannot be read as a data set: {cause}") from error
+
+
+@contextlib.contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    """Without progress bars, and without the hub's remarks on missing cards and tries that failed."""
+    were_off = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(level)
+        if not were_off:
+            datasets.enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _offline_if_unreachable(datasets: Any) -> Iterator[None]:
+    """Offline mode (what was downloaded before can still be read) when the hub does not answer at once.
+
+    Left alone, the library would try again for half a minute before it says so.
+    """
+    before = datasets.config.HF_HUB_OFFLINE
+    try:
+        imported("huggingface_hub").get_session().head(datasets.config.HF_ENDPOINT, timeout=5)
+    except Exception:  # whatever the reason, and its classes vary between versions
+        datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _columns(title: str, features: Any) -> tuple[str, str]:
+    """The names of the image column and the label column."""
+    datasets = imported("datasets")
+    found = f"(its columns: {', '.join(features)})"
+    images = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
+    if len(images) != 1:
+        raise InputError(f"{title!r} has {len(images) or 'no'} image columns {found}; it needs exactly one")
+    labels = [column for column, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    if "label" in features:
+        labels = ["label"]
+    if len(labels) != 1:
+        raise InputError(
+            f"{title!r} has {len(labels) or 'no'} label columns {found}; it needs one, of class labels or named "
+            "'label' (images in one folder a class have theirs from the folders)"
+        )
+    return images[0], labels[0]
+
+
+def _values(table: Any, column: str) -> NDArray[Any]:
+    """A column of numbers or words."""
+    return np.asarray(table.with_format("numpy")[column][:])
+
+
+def _images(table: Any, column: str) -> list[Stored]:
+    undecoded = table.cast_column(column, imported("datasets").Image(decode=False))
+    return undecoded.with_format("arrow")[column][:].to_pylist()
+
+
+def _owners(table: Any, column: str | None) -> tuple[str, ...] | None:
+    if column is None or column not in table.features:
+        return None
+    return tuple(str(owner) for owner in table[column])
+
+
+def _numbered(
+    title: str, labels: Sequence[NDArray[Any]], feature: Any
+) -> tuple[list[NDArray[np.int64]], tuple[str, ...]]:
+    """Class numbers from 0 on for each table, and the classes' names.
+
+    Labels that come without names (plain numbers, words) are numbered in sorted order and named by their values.
+    """
+    names = getattr(feature, "names", None)
+    together = np.concatenate(labels)
+    if together.dtype.kind not in "biuUO":
+        raise InputError(f"the labels of {title!r} are of type {together.dtype}; they must be whole numbers or words")
+    if names is None:
+        values, together = np.unique(together, return_inverse=True)
+        names = [str(value) for value in values]
+    elif len(together) and not 0 <= together.min() <= together.max() < len(names):
+        raise InputError(f"{title!r} has samples without a label (label {together.min()}); remove them")
+    cuts = np.cumsum([len(part) for part in labels])[:-1]
+    return np.split(together.astype(np.int64), cuts), tuple(names)

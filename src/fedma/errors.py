@@ -1,0 +1,41 @@
+"""The errors of the library.
+
+FedmaError
+├── InputError       what the user gave cannot be used (the command line answers with exit code 2)
+│   └── MissingExtra an optional dependency is needed and not installed
+├── GraphError       a unit graph cannot be derived, or does not fit the model it is used with
+├── MatchingError    clients' units cannot be matched (not finite, empty, of different features)
+└── ReplyError       a client's reply was refused (names, shapes, dtypes, values)
+
+Warnings: PinnedWarning, for a part of a model that is left in place because it was not understood.
+
+Every message says what was found, where, and what to do about it.
+"""
+
+
+class FedmaError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+
+class InputError(FedmaError, ValueError):
+    """What the user gave cannot be used."""
+
+
+class MissingExtra(InputError, ImportError):
+    """An optional dependency is needed and not installed."""
+
+
+class GraphError(FedmaError, ValueError):
+    """A unit graph cannot be derived, or does not fit the model it is used with."""
+
+
+class MatchingError(FedmaError, ValueError):
+    """Clients' units cannot be matched: not finite, empty, or of different features."""
+
+
+class ReplyError(FedmaError, ValueError):
+    """A client's reply was refused."""
+
+
+class PinnedWarning(UserWarning):
+    """A part of a model was left in place because it was not understood."""

@@ -1,0 +1,132 @@
+"""From settings to clients: data, their partition, the model and its unit graph, all checked before work starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedma.algorithms import Client
+from fedma.data import Dataset, load, partition
+from fedma.errors import InputError
+from fedma.experiments.settings import Settings
+from fedma.models import build
+from fedma.units import UnitGraph, Weights, units, weights
+
+
+@dataclass(frozen=True, eq=False)
+class Federation:
+    """What all methods of a run share.
+
+    Attributes:
+        settings: of the run.
+        dataset: its data.
+        clients: one for each part of the training data, and last one that holds all of it (for pooled training).
+        template: the model that every client's is like; common initial weights.
+        graph: its unit graph.
+    """
+
+    settings: Settings
+    dataset: Dataset
+    clients: tuple[Client, ...]
+    template: nn.Module
+    graph: UnitGraph
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The numbers of the clients that take part in federated training."""
+        return tuple(range(self.settings.clients))
+
+    @property
+    def pooled(self) -> int:
+        """The number of the client that holds all training data."""
+        return self.settings.clients
+
+    def initial(self, *, common: bool) -> dict[int, Weights]:
+        """The weights that each client starts from."""
+        if common:
+            return dict.fromkeys([client.number for client in self.clients], weights(self.template))
+        return {client.number: weights(_model(self.settings, self.dataset, client.number)) for client in self.clients}
+
+    def facts(self) -> dict[str, Any]:
+        """The data and their partition, for the run folder."""
+        own = self.clients[:-1]
+        return {
+            "name": self.dataset.name,
+            "train": len(self.dataset.train),
+            "test": len(self.dataset.test),
+            "classes": list(self.dataset.classes),
+            "class_counts": [client.class_counts.tolist() for client in own],
+        }
+
+    def header(self) -> Mapping[str, Any]:
+        """What is needed to build a model of this federation again, given its weights."""
+        return {
+            "model": self.settings.model,
+            "input_shape": list(self.dataset.input_shape),
+            "classes": len(self.dataset.classes),
+            "mean": list(self.dataset.mean),
+            "std": list(self.dataset.std),
+        }
+
+
+def assemble(settings: Settings) -> Federation:
+    """The federation that these settings describe.
+
+    Raises:
+        InputError: settings out of range, data that cannot be read or divided so, a model that does not fit the data.
+        GraphError: a model whose unit groups cannot be derived.
+    """
+    settings.check()
+    device = _device(settings.device)
+    dataset = load(settings.data, seed=settings.seed, limit=settings.limit)
+    parts = partition(
+        dataset.train,
+        settings.clients,
+        scheme=settings.partition,
+        alpha=settings.alpha,
+        seed=settings.seed,
+    )
+    template = _model(settings, dataset, None)
+    example = dataset.train.inputs[:2]
+    _check_outputs(template, example, settings.model, len(dataset.classes))
+    graph = units(template, example)
+    everyone = torch.cat(list(parts))
+    clients = tuple(
+        Client(number, dataset.train.select(part), template, graph, len(dataset.classes), settings.seed, device)
+        for number, part in enumerate([*parts, everyone])
+    )
+    return Federation(settings, dataset, clients, template, graph)
+
+
+def _model(settings: Settings, dataset: Dataset, client: int | None) -> nn.Module:
+    return build(settings.model, dataset.input_shape, len(dataset.classes), seed=settings.seed, client=client)
+
+
+def _check_outputs(model: nn.Module, example: torch.Tensor, name: str, classes: int) -> None:
+    """The model takes the data's inputs and makes one output for each class."""
+    try:
+        with torch.no_grad():
+            outputs = model.eval()(example)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"model {name!r} does not take inputs of shape {tuple(example.shape[1:])}: {error}") from error
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if shape != (len(example), classes):
+        raise InputError(
+            f"model {name!r} answers {len(example)} inputs with {shape}, but the data have {classes} classes: "
+            f"its output must be of shape ({len(example)}, {classes})"
+        )
+
+
+def _device(name: str) -> str:
+    """The device to train on; "auto" is the GPU if there is one."""
+    if name != "auto":
+        try:
+            torch.zeros(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

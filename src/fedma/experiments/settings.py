@@ -1,0 +1,140 @@
+"""The settings of a run: one frozen dataclass, from defaults, a TOML file and the command line."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from fedma.errors import InputError
+
+METHODS = ("fedavg", "fedprox", "pfnm", "fedma", "ensemble", "pooled")
+
+# The names of the choices, spelt out: help and validation read them, and importing the rooms that know them is slow.
+Method = Literal["fedavg", "fedprox", "pfnm", "fedma", "ensemble", "pooled"]
+Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shards", "natural"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One experiment: data, federation, methods, training, matching.
+
+    Attributes:
+        data: "digits" (built in), a hub name such as "ylecun/mnist", "mnist", "cifar10", or a local folder.
+        model: mlp, cnn, lenet, vgg9, vgg9-bn, or package.module:factory (a function that returns an nn.Module).
+        method: what to compare, in this order.
+        clients: number of clients.
+        partition: how the training data are divided among the clients.
+        alpha: Dirichlet concentration; the smaller, the more uneven.
+        rounds: communication rounds of FedAvg, FedProx, FedMA (and as many times the local epochs when pooled).
+        equal_bytes: give FedAvg and FedProx as many bytes as FedMA uses, instead of `rounds`.
+        local_epochs: epochs of local training in a round.
+        retrain_epochs: FedMA: epochs after each matching; by default as `local_epochs`.
+        output_epochs: FedMA: epochs of the output layer when all is matched; by default 3 × `retrain_epochs`.
+        output_lr: FedMA: learning rate of these; by default a tenth of `lr`.
+        optimizer: "sgd" or "adam".
+        lr: learning rate.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+        batch_size: samples in a step.
+        proximal: FedProx's proximal term mu.
+        init: clients start from "common" weights or "independent" ones; "auto": common for FedAvg, FedProx and pooled
+            training, independent for the others, as in the papers.
+        hyper: matching: "empirical" learns its variances; "reference" uses the FedMA authors' constants.
+        gamma: matching: mass of the beta process, which governs growth; by default as `hyper` has it.
+        grow: whether the global model may be wider than the clients'.
+        limit: use only so many training samples.
+        seed: of everything that is random.
+        workers: worker processes; 0 for one for each core.
+        device: where to train: "auto" (the GPU if there is one), cpu, cuda, mps.
+    """
+
+    data: str = "digits"
+    model: str = "cnn"
+    method: tuple[Method, ...] = ("fedma",)
+    clients: int = 10
+    partition: Partition = "dirichlet"
+    alpha: float = 0.5
+    rounds: int = 1
+    equal_bytes: bool = False
+    local_epochs: int = 5
+    retrain_epochs: int | None = None
+    output_epochs: int | None = None
+    output_lr: float | None = None
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    proximal: float = 0.01
+    init: Literal["auto", "common", "independent"] = "auto"
+    hyper: Literal["empirical", "reference"] = "empirical"
+    gamma: float | None = None
+    grow: bool = True
+    limit: int | None = None
+    seed: int = 0
+    workers: int = 0
+    device: str = "auto"
+
+    def check(self) -> None:
+        """Refuse settings that cannot be run.
+
+        Raises:
+            InputError: naming the setting and its range.
+        """
+        for name in self.method:
+            if name not in METHODS:
+                raise InputError(f"method {name!r} is not known; known are {', '.join(METHODS)}")
+        if not self.method:
+            raise InputError(f"method is empty; known are {', '.join(METHODS)}")
+        for name, least in (("clients", 1), ("rounds", 1), ("local_epochs", 1), ("batch_size", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        for name in ("retrain_epochs", "output_epochs", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InputError(f"{name} must be at least 0; got {value}")
+        for name in ("alpha", "lr", "output_lr", "gamma"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise InputError(f"{name} must be positive and finite; got {value}")
+
+
+def from_toml(path: Path) -> Settings:
+    """Settings from a TOML file, whose keys are the fields of `Settings`, with hyphens or underscores.
+
+    Raises:
+        InputError: the file cannot be read, is not TOML, or names a setting that does not exist.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"settings file {path} is not TOML: {error}") from error
+    return from_dict({key.replace("-", "_"): value for key, value in data.items()}, source=f"settings file {path}")
+
+
+def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:
+    """Settings from plain values, checked for names and types; `source` names where they came from."""
+    known = {f.name: f.default for f in fields(Settings)}
+    for name, value in data.items():
+        if name not in known:
+            raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(known)}")
+        wanted = _kind(known[name], name)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            raise InputError(f"{source}: {name} = {value!r} should be {' or '.join(t.__name__ for t in wanted)}")
+    values = dict(data)
+    if "method" in values:
+        values["method"] = (values["method"],) if isinstance(values["method"], str) else tuple(values["method"])
+    return Settings(**values)
+
+
+def _kind(default: object, name: str) -> tuple[type, ...]:
+    """The types that a value of a setting may have."""
+    if name in ("output_lr", "gamma") or isinstance(default, float):
+        return (float, int)
+    if default is None:
+        return (int,)
+    return (str, list, tuple) if name == "method" else (type(default),)

@@ -1,0 +1,129 @@
+"""Matching the units of one group of a model across its clients."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedma.errors import InputError, MatchingError
+from fedma.matching.bbp import match
+from fedma.matching.features import incoming, outgoing
+from fedma.seeds import generator
+from fedma.units import UnitGraph
+from fedma.units.layout import Maps, Widths
+
+MATCHERS = ("bbp", "identity")
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """How units are matched.
+
+    Attributes:
+        name: "bbp", the Bayesian nonparametric matching of the paper; or "identity", which leaves every unit where
+            it is (plain averaging).
+        grow: whether a group that can grow may.
+        outgoing: a unit's vector also holds its weights into the model's outputs, with the clients' class
+            proportions as precisions (PFNM, for networks with one hidden layer).
+        options: further arguments of `fedma.match`: hyper, gamma, sigma, sigma0, mu0, sweeps, ...
+        seed: decides the order in which clients are visited.
+
+    Raises:
+        InputError: an unknown name.
+    """
+
+    name: str = "bbp"
+    grow: bool = True
+    outgoing: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in MATCHERS:
+            raise InputError(f"matcher {self.name!r} is not known; known are {', '.join(MATCHERS)}")
+
+
+def match_group(
+    clients: Sequence[Mapping[str, Tensor]],
+    graph: UnitGraph,
+    group: str,
+    *,
+    names: Iterable[str],
+    widths: Sequence[Widths],
+    matcher: Matcher,
+    class_counts: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """For each client the slot of each of its units: LongTensor (units), or (blocks…, units).
+
+    Args:
+        clients: each client's tensors; axes of groups matched before are in global order.
+        graph: the model's unit graph.
+        group: whose units.
+        names: which tensors may enter a unit's vector.
+        widths: each client's present widths.
+        matcher: how to match.
+        class_counts: (clients, classes) training samples, for a matcher with `outgoing`.
+
+    Raises:
+        MatchingError: units that cannot be matched, naming the group.
+
+    Source: FedMA, Algorithm 1, the matching of one layer.
+    """
+    names = list(names)
+    rows = [incoming(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
+    if matcher.name == "identity" or rows[0].shape[-1] == 0:
+        return _in_place(rows, group)
+    options = {"generator": generator(matcher.seed, "match", group), **matcher.options}
+    options["grow"] = matcher.grow and graph.groups[group].growable
+    if matcher.outgoing and class_counts is not None:
+        out = [outgoing(c, graph, group, widths=w) for c, w in zip(clients, widths, strict=True)]
+        options["sigma"] = _class_variances(rows, out, class_counts)
+        rows = [torch.cat(pair, dim=-1) for pair in zip(rows, out, strict=True)]
+    try:
+        return _match_blocks(rows, options)
+    except MatchingError as error:
+        raise MatchingError(f"group {group!r}: {error}") from error
+
+
+def original_order(maps: Maps, graph: UnitGraph) -> dict[str, Tensor]:
+    """A client's assignments with blocks counted in its own order, where `match_group` counts them in the global one."""
+    return {
+        group: units[torch.meshgrid(*[maps[block] for block in graph.groups[group].per], indexing="ij")]
+        if graph.groups[group].per
+        else units
+        for group, units in maps.items()
+    }
+
+
+def _match_blocks(rows: Sequence[Tensor], options: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """One matching for each block; without blocks, one."""
+    blocks = rows[0].shape[:-2]
+    if not blocks:
+        return match(rows, **options).assignments
+    flat = [r.flatten(0, -3) for r in rows]
+    matchings = [match([r[b] for r in flat], **options) for b in range(len(flat[0]))]
+    return tuple(torch.stack([m.assignments[j] for m in matchings]).view(*blocks, -1) for j in range(len(rows)))
+
+
+def _in_place(rows: Sequence[Tensor], group: str) -> tuple[Tensor, ...]:
+    """Every unit in the slot of its own number."""
+    if len({r.shape[:-1] for r in rows}) > 1:
+        found = ", ".join(str(r.shape[-2]) for r in rows)
+        raise MatchingError(f"group {group!r}: without matching all clients need one width, found {found}")
+    return tuple(torch.arange(r.shape[-2]).expand(r.shape[:-1]) for r in rows)
+
+
+def _class_variances(rows: Sequence[Tensor], out: Sequence[Tensor], class_counts: Tensor) -> list[Tensor]:
+    """Relative variances: one for incoming features, 1 / class proportion for outgoing ones.
+
+    Source: PFNM's code, where the precision of an outgoing weight is the client's share of that class's samples.
+    """
+    counts = class_counts.double()
+    proportions = counts / counts.sum(0).clamp(min=1)
+    repeats = out[0].shape[-1] // counts.shape[1]
+    return [
+        torch.cat([torch.ones(r.shape[-1], dtype=torch.float64), (1 / p).repeat(repeats)])
+        for r, p in zip(rows, proportions, strict=True)
+    ]

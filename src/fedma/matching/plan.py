@@ -1,0 +1,146 @@
+"""What a call of `match` asks for: its arguments checked, and the orders in which clients are seated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedma.errors import InputError, MatchingError
+from fedma.matching.prior import Array
+from fedma.matching.sweeps import Rule
+from fedma.seeds import generator as named_generator
+
+Hyper = Literal["empirical", "fixed", "reference"]
+Order = tuple[int, ...]
+
+_REFERENCE_GAMMA = 7.0
+_REFERENCE_SWEEPS, _SWEEPS = 5, 20
+_RESTARTS = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to match: hyper-parameters' treatment, growth, orders and restarts."""
+
+    hyper: Hyper
+    gamma: float
+    widths: tuple[int, ...]
+    grow: bool
+    sweeps: int
+    orders: tuple[Order, ...] | None
+    init_order: Order | None
+    restarts: int
+    generator: torch.Generator
+
+    @staticmethod
+    def read(
+        widths: Sequence[int],
+        *,
+        hyper: Hyper,
+        gamma: float | None,
+        sweeps: int | None,
+        orders: Sequence[Sequence[int]] | None,
+        init_order: Sequence[int] | None,
+        grow: bool,
+        restarts: int | None,
+        generator: torch.Generator | None,
+    ) -> "Plan":
+        """The arguments of `match`, defaults filled in.
+
+        Raises:
+            InputError: one of them is out of its range.
+        """
+        if hyper not in get_args(Hyper):
+            raise InputError(f"hyper={hyper!r} is none of {', '.join(map(repr, get_args(Hyper)))}")
+        reference = hyper == "reference"
+        if reference and not (grow and restarts in (None, 1)):
+            raise InputError('hyper="reference" always grows and matches once; leave out grow and restarts')
+        gamma = (_REFERENCE_GAMMA if reference else _mass(widths)) if gamma is None else float(gamma)
+        if not (0 < gamma < float("inf")):
+            raise InputError(f"gamma is {gamma}; the mass of the beta process must be above 0 and finite")
+        chosen = None if orders is None else tuple(_order(f"orders[{n}]", o, widths) for n, o in enumerate(orders))
+        if sweeps is None:
+            sweeps = len(chosen) if chosen is not None else (_REFERENCE_SWEEPS if reference else _SWEEPS)
+        if sweeps < 0 or (chosen is not None and sweeps > len(chosen)):
+            raise InputError(f"sweeps is {sweeps}; it must be at least 0 and at most the number of orders given")
+        if restarts is None:
+            restarts = 1 if reference or chosen is not None else _RESTARTS
+        if restarts < 1:
+            raise InputError(f"restarts is {restarts}; matching once is restarts=1")
+        return Plan(
+            hyper=hyper,
+            gamma=gamma,
+            widths=tuple(widths),
+            grow=grow,
+            sweeps=sweeps,
+            orders=chosen,
+            init_order=None if init_order is None else _order("init_order", init_order, widths),
+            restarts=restarts,
+            generator=generator if generator is not None else named_generator(0, "matching"),
+        )
+
+    def rule(self, *, fixed_width: bool = False) -> Rule:
+        """What to score by; at fixed width there are as many slots as the widest client has units."""
+        limit = max(self.widths) if fixed_width or not self.grow else None
+        return Rule(self.gamma, len(self.widths), reference=self.hyper == "reference", limit=limit)
+
+    def first_order(self, attempt: int) -> Order:
+        """The clients' order in the first pass: the widest first, from the second attempt on at random."""
+        if self.init_order is not None:
+            return self.init_order
+        if attempt:
+            return self._shuffled()
+        return tuple(sorted(range(len(self.widths)), key=lambda client: -self.widths[client]))
+
+    def order(self, sweep: int) -> Order:
+        """The clients' order in one sweep."""
+        return self._shuffled() if self.orders is None else self.orders[sweep]
+
+    def _shuffled(self) -> Order:
+        return tuple(torch.randperm(len(self.widths), generator=self.generator).tolist())
+
+
+def read_clients(clients: Sequence[Tensor]) -> list[Array]:
+    """The clients' units in float64.
+
+    Raises:
+        MatchingError: no clients, or one that is no finite matrix of the others' features.
+    """
+    if not len(clients):
+        raise MatchingError("there are no clients to match; give one tensor (units × features) for each")
+    return [_read_client(j, client, clients[0]) for j, client in enumerate(clients)]
+
+
+def _read_client(j: int, client: Tensor, first: Tensor) -> Array:
+    if not isinstance(client, Tensor) or client.ndim != 2 or not client.is_floating_point():
+        found = f"{client.dtype} of shape {tuple(client.shape)}" if isinstance(client, Tensor) else type(client)
+        raise MatchingError(f"client {j} is {found}; give a floating tensor of units × features")
+    if 0 in client.shape:
+        raise MatchingError(f"client {j} has {client.shape[0]} units of {client.shape[1]} features; leave it out")
+    if client.shape[1] != first.shape[1]:
+        raise MatchingError(
+            f"client {j} has {client.shape[1]} features, client 0 has {first.shape[1]}: "
+            "units can be matched only when all clients describe them by the same features"
+        )
+    values: Array = client.detach().cpu().double().numpy()
+    if not np.isfinite(values).all():
+        raise MatchingError(f"client {j} has values that are not finite; leave it out, its training diverged")
+    return values
+
+
+def _mass(widths: Sequence[int]) -> float:
+    """The mass under which the process expects as many slots as the widest client has units.
+
+    It expects gamma (1 + 1/2 + ... + 1/J) slots for J clients.
+    """
+    return max(widths) / sum(1 / client for client in range(1, len(widths) + 1))
+
+
+def _order(name: str, order: Sequence[int], widths: Sequence[int]) -> Order:
+    found = tuple(int(client) for client in order)
+    if sorted(found) != list(range(len(widths))):
+        raise InputError(f"{name} is {found}; it must hold each client 0 to {len(widths) - 1} once")
+    return found

@@ -1,0 +1,138 @@
+"""Runs that differ in their seed alone, put together: means, and how sure they are."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from fedma.report.results import NAMES, Evaluation, Run
+
+NOT_COMPARED = ("seed", "method", "workers", "device")
+"""Settings in which runs of one case may differ."""
+
+Series = tuple[Evaluation, ...]
+"""The evaluations of one method in one run."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Runs of equal settings but the seed.
+
+    Attributes:
+        label: in what the settings differ from those of the other cases; empty when there is no other.
+        series: of each method, one for each seed.
+    """
+
+    label: str
+    series: Mapping[str, tuple[Series, ...]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation, averaged over seeds: `interval` is a half-width, None where there is one seed."""
+
+    megabytes: float
+    accuracy: float
+    interval: float | None
+
+
+def cases(runs: Sequence[Run]) -> list[Case]:
+    """The runs by their settings, in order of first appearance.
+
+    Where a method has two runs of equal settings and seed, the later counts (`notes` says so).
+    """
+    groups: dict[str, dict[str, dict[str, Series]]] = {}
+    settings: dict[str, Mapping[str, Any]] = {}
+    for run in runs:
+        compared = {name: value for name, value in run.settings.items() if name not in NOT_COMPARED}
+        key = json.dumps(compared, sort_keys=True)
+        settings[key] = compared
+        for method in run.methods:
+            groups.setdefault(key, {}).setdefault(method, {})[_seed(run)] = run.of(method)
+    labels = _labels(list(settings.values()))
+    return [
+        Case(label, {method: tuple(seeds.values()) for method, seeds in group.items()})
+        for label, group in zip(labels, groups.values(), strict=True)
+    ]
+
+
+def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row for each case and method, of its last evaluation, averaged over seeds.
+
+    Columns: `settings` (in what cases differ), `method`, `accuracy` (% of the test split), `interval` (half-width of
+    the 95 % t-interval of its mean over seeds, None for one seed), `seeds` (how many), `rounds`, `megabytes_up` and
+    `megabytes_down` (of all clients together, 10^6 bytes), `local_epochs` (of each client), `growth` (parameters of
+    the global model for each of a client's).
+    """
+    return [_row(case.label, method, series) for case in cases(runs) for method, series in case.series.items()]
+
+
+def curve(series: Sequence[Series]) -> list[Point]:
+    """Accuracy (%) against megabytes up and down, evaluation by evaluation."""
+    points = []
+    for evaluations in zip_longest(*series):
+        there = [evaluation for evaluation in evaluations if evaluation is not None]
+        accuracy, interval = mean_and_interval([100 * evaluation.accuracy for evaluation in there])
+        megabytes = float(np.mean([evaluation.megabytes for evaluation in there]))
+        points.append(Point(megabytes, accuracy, interval))
+    return points
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and the half-width of its 95 % t-interval (None for a single value)."""
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return mean, None
+    return mean, float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count))
+
+
+def notes(runs: Sequence[Run]) -> list[str]:
+    """What a reader of the numbers must know: runs unfinished, cut short, or counted once only."""
+    found = [f"{run.folder}: {note}" for run in runs for note in run.notes]
+    first: dict[str, Run] = {}
+    for run in runs:
+        kept = {name: value for name, value in run.settings.items() if name != "method"}
+        for method in run.methods:
+            key = json.dumps([kept, method], sort_keys=True)
+            if key in first:
+                name = NAMES.get(method, method)
+                found.append(f"{run.folder}: {name} repeats {first[key].folder}, seed and all; the later counts")
+            first[key] = run
+    return found
+
+
+def _seed(run: Run) -> str:
+    return json.dumps(run.settings.get("seed"))
+
+
+def _labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each, the values of the settings that are not the same in all."""
+    names = dict.fromkeys(name for given in settings for name in given)
+    differ = [name for name in names if len({json.dumps(given.get(name)) for given in settings}) > 1]
+    return [", ".join(f"{name}={given.get(name)}" for name in differ) for given in settings]
+
+
+def _row(label: str, method: str, series: Sequence[Series]) -> dict[str, Any]:
+    last = [evaluations[-1] for evaluations in series]
+    accuracy, interval = mean_and_interval([100 * evaluation.accuracy for evaluation in last])
+
+    def mean(attribute: str) -> float:
+        return float(np.mean([getattr(evaluation, attribute) for evaluation in last]))
+
+    return {
+        "settings": label,
+        "method": last[0].name,
+        "accuracy": accuracy,
+        "interval": interval,
+        "seeds": len(last),
+        "rounds": mean("round"),
+        "megabytes_up": mean("bytes_up") / 1e6,
+        "megabytes_down": mean("bytes_down") / 1e6,
+        "local_epochs": mean("local_epochs"),
+        "growth": mean("growth"),
+    }

@@ -1,0 +1,104 @@
+"""Rows as text: aligned for a terminal, as Markdown, as CSV."""
+
+import csv
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fedma.errors import InputError
+from fedma.report.results import Run
+from fedma.report.summary import notes, rows
+
+HEADINGS = {
+    "settings": "settings",
+    "method": "method",
+    "accuracy": "test accuracy",
+    "rounds": "rounds",
+    "megabytes_up": "MB up",
+    "megabytes_down": "MB down",
+    "local_epochs": "local epochs",
+    "growth": "growth",
+}
+"""Columns of the printed table; `accuracy` shows its interval and the number of seeds too."""
+
+WORDS = ("settings", "method")
+"""Columns set to the left; all others hold numbers, to the right."""
+
+
+def table(runs: Sequence[Run]) -> str:
+    """The runs' last results as aligned text, with what a reader must know about them beneath."""
+    found = rows(runs)
+    cells = _cells(found)
+    widths = {name: max(len(row[name]) for row in cells) for name in cells[0]}
+    lines = ["  ".join(_padded(row[name], widths[name], name) for name in row).rstrip() for row in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths.values()))
+    return "\n".join([*lines, *_explained(found), *(f"Note: {note}." for note in notes(runs))]) + "\n"
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The same table in Markdown, of rows as `fedma.report.rows` gives them."""
+    cells = _cells(rows)
+    rule = {name: ":--" if name in WORDS else "--:" for name in cells[0]}
+    lines = [f"| {' | '.join(row.values())} |" for row in (cells[0], rule, *cells[1:])]
+    explained = _explained(rows)
+    return "\n".join([*lines, *([""] if explained else []), *explained]) + "\n"
+
+
+def write_csv(rows: Sequence[dict[str, Any]], path: str | PathLike[str]) -> None:
+    """The rows in full precision, one column for each of their fields; an interval that is None stays empty.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not rows:
+        raise InputError("there are no results to write; name at least one run")
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """The heading and one line a row, as text; the settings only where they differ."""
+    if not found:
+        raise InputError("there are no results to show; name at least one run")
+    columns = [name for name in HEADINGS if name != "settings" or any(row["settings"] for row in found)]
+    decimals = {name: _decimals([row[name] for row in found]) for name in ("megabytes_up", "megabytes_down")}
+    lines = [{name: HEADINGS[name] for name in columns}]
+    several = any(row["seeds"] > 1 for row in found)
+    for row in found:
+        shown = {
+            "settings": row["settings"],
+            "method": row["method"],
+            "accuracy": _accuracy(row, several),
+            "rounds": f"{row['rounds']:g}",
+            "growth": f"×{row['growth']:.2f}",
+            "local_epochs": f"{row['local_epochs']:g}",
+        }
+        shown |= {name: f"{row[name]:,.{places}f}" if row[name] else "0" for name, places in decimals.items()}
+        lines.append({name: shown[name] for name in columns})
+    return lines
+
+
+def _accuracy(row: dict[str, Any], several: bool) -> str:
+    """`97.52 ± 0.31 % (3)`, or `97.52 %` where no row has more than one seed."""
+    spread = "" if row["interval"] is None else f" ± {row['interval']:.2f}"
+    return f"{row['accuracy']:.2f}{spread} %" + (f" ({row['seeds']})" if several else "")
+
+
+def _decimals(values: Sequence[float]) -> int:
+    """As many that the smallest value but 0 shows two digits or more, at most 4."""
+    smallest = min((value for value in values if value), default=1.0)
+    return next((places for places in range(1, 4) if smallest >= 10 ** (1 - places)), 4)
+
+
+def _padded(text: str, width: int, column: str) -> str:
+    return text.ljust(width) if column in WORDS else text.rjust(width)
+
+
+def _explained(found: Sequence[dict[str, Any]]) -> list[str]:
+    """What ± and the number behind it mean, where they occur."""
+    if all(row["seeds"] == 1 for row in found):
+        return []
+    return ["Means over seeds ± half-width of the 95 % t-interval (number of seeds)."]

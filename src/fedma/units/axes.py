@@ -1,0 +1,255 @@
+"""Symbols for the axes of tensors: a small algebra of leaves, products and concatenations.
+
+A **leaf** is a run of units of which nothing more is known. A **symbol** is what one axis of one tensor carries: a
+concatenation of segments, each a product of leaves (outermost first). A leaf that turns out to be composed is *bound* to
+such an expression, so whatever is learnt about one tensor is at once known of all that share its leaves.
+
+    leaf(6)                     ┄ six units
+    product(leaf(2), leaf(3))   ┄ two blocks of three
+    concat(leaf(4), leaf(2))    ┄ four units, then two others
+
+Everything that a rule can say comes down to five verbs: `unify` two symbols (their units are the same, in the same order),
+`split` one into consecutive parts, `factor` one into nested blocks, `pin` one (its units must stay in place), and
+`hold` one (its number of units must stay). Where two expressions cannot be aligned both are pinned: freedom is lost, never
+soundness. A leaf is bound only to leaves smaller than itself, or to one other leaf of its size, so no expression can
+come to contain itself.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+Source = tuple[str, int]
+"""One axis of one of the model's own tensors: (name, axis)."""
+
+BAKED = "number of blocks, or their size, fixed by a view"
+"""Why a group is taken not to grow until it is tried."""
+
+
+class Misfit(Exception):
+    """Two symbols of different sizes were to be unified: a rule has misread its operation."""
+
+
+@dataclass(eq=False)
+class Leaf:
+    """Units of which nothing more is known, until the leaf is bound to an expression of smaller leaves.
+
+    Attributes:
+        size: number of units.
+        pinned: why they must stay in place; empty while they are free.
+        held: why their number must stay (a normalisation over them, say); empty while it may grow.
+        hint: a word for their name ("heads").
+        bound: what the leaf turned out to be.
+    """
+
+    size: int
+    pinned: str = ""
+    held: str = ""
+    hint: str = ""
+    bound: "Segments | None" = None
+
+
+Segment = tuple[Leaf, ...]
+Segments = tuple[Segment, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Symbol:
+    """What one axis of a tensor carries; `sources` are the parameter axes it is a view of."""
+
+    segments: Segments
+    sources: frozenset[Source] = field(default=frozenset())
+
+    @property
+    def size(self) -> int:
+        """Length of the axis."""
+        return sum(_size(segment) for segment in self.segments)
+
+
+def leaf(size: int, *, pinned: str = "", held: str = "", sources: Iterable[Source] = ()) -> Symbol:
+    """A symbol of its own for an axis of this length."""
+    return Symbol(((Leaf(size, pinned=pinned, held=held),),), frozenset(sources))
+
+
+def product(*symbols: Symbol) -> Symbol:
+    """Nested blocks, outermost first: the axis that flattening these axes gives."""
+    first, *rest = symbols
+    inner = [unit for symbol in rest for unit in _whole(symbol)]
+    return Symbol(tuple((*segment, *inner) for segment in first.segments), _sources(symbols))
+
+
+def concat(*symbols: Symbol) -> Symbol:
+    """One after the other: the axis that concatenating along these axes gives."""
+    parts = [symbol for symbol in symbols if symbol.size] or symbols[:1]
+    return Symbol(tuple(segment for symbol in parts for segment in symbol.segments), _sources(symbols))
+
+
+def unify(first: Symbol, *others: Symbol) -> Symbol:
+    """The symbol of axes that carry the same units in the same order.
+
+    Raises:
+        Misfit: the axes differ in length.
+    """
+    for other in others:
+        if first.size != other.size:
+            raise Misfit(f"axes of lengths {first.size} and {other.size} cannot carry the same units")
+        _merge(first.segments, other.segments)
+    return Symbol(first.segments, _sources((first, *others)))
+
+
+def split(symbol: Symbol, sizes: Sequence[int]) -> list[Symbol]:
+    """The consecutive parts of an axis, of these sizes."""
+    parts = [leaf(size, sources=symbol.sources) for size in sizes]
+    unify(symbol, concat(*parts))
+    return parts
+
+
+def factor(symbol: Symbol, sizes: Sequence[int]) -> list[Symbol]:
+    """The nested blocks of an axis, of these sizes, outermost first."""
+    factors = [leaf(size, sources=symbol.sources) for size in sizes]
+    unify(symbol, product(*factors))
+    return factors
+
+
+def pin(symbol: Symbol, why: str) -> None:
+    """The units of this axis must stay in place; the first reason given is kept."""
+    for unit in leaves(symbol):
+        unit.pinned = unit.pinned or why
+
+
+def hold(symbol: Symbol, why: str) -> None:
+    """The number of units on this axis must stay."""
+    for unit in leaves(symbol):
+        unit.held = unit.held or why
+
+
+def hint(symbol: Symbol, word: str) -> None:
+    """A word for the name of these units, where the axis is one leaf."""
+    units = leaves(symbol)
+    if len(units) == 1:
+        units[0].hint = units[0].hint or word
+
+
+def leaves(symbol: Symbol) -> list[Leaf]:
+    """The unbound leaves of an axis, in order, each as often as it occurs."""
+    return [unit for segment in resolve(symbol.segments) for unit in segment]
+
+
+def resolve(segments: Segments) -> Segments:
+    """The expression with every bound leaf replaced by what it is bound to: a concatenation of products.
+
+    A concatenation inside a product (`a × (b + c)`) has no such form: its parts are pinned.
+    """
+    return tuple(done for segment in segments for done in _expanded(segment))
+
+
+def _expanded(segment: Segment) -> Segments:
+    head, *rest = [unit for unit in segment if unit.size != 1] or segment[:1]
+    if head.bound is None:
+        return ((head, *(unit for inner in rest for unit in _flat(inner))),)
+    head.bound = resolve(head.bound)
+    return tuple(done for outer in head.bound for done in _expanded((*outer, *rest)))
+
+
+def _flat(unit: Leaf) -> Segment:
+    """An inner factor as one product."""
+    if unit.bound is None:
+        return (unit,)
+    unit.bound = resolve(unit.bound)
+    if len(unit.bound) == 1:
+        return unit.bound[0]
+    why = _reason(unit.bound) or "concatenation inside blocks"
+    _pin_all(unit.bound, why)
+    return (Leaf(unit.size, pinned=why),)
+
+
+def _merge(left: Segments, right: Segments) -> None:
+    """Make two expressions of one length the same, segment by segment."""
+    left, right = resolve(left), resolve(right)
+    while left:
+        if _pinned(left) or _pinned(right):
+            return _pin_all(left + right, _reason(left + right))
+        length = min(_size(left[0]), _size(right[0]))
+        if not (_cut(left[0], length) and _cut(right[0], length)):
+            return _pin_all(left + right, "blocks of different sizes")
+        left, right = resolve(left), resolve(right)
+        _tie(left[0], right[0])
+        left, right = resolve(left[1:]), resolve(right[1:])
+    return None
+
+
+def _tie(left: Segment, right: Segment) -> None:
+    """Make two products of one size the same, factor by factor from the outermost."""
+    while left:
+        if _pinned((left,)) or _pinned((right,)):
+            return _pin_all((left, right), _reason((left, right)))
+        a, b = left[0], right[0]
+        size = min(a.size, b.size)
+        if a.size % size or b.size % size:
+            return _pin_all((left, right), "blocks of different sizes")
+        if a.size != b.size:
+            _nest(max(a, b, key=lambda unit: unit.size), size)
+        else:
+            if a is not b:
+                _bind(b, ((a,),))
+            left, right = left[1:], right[1:]
+        left, right = _product(left), _product(right)
+    return None
+
+
+def _product(segment: Segment) -> Segment:
+    return tuple(unit for factor in segment for unit in _flat(factor))
+
+
+def _nest(unit: Leaf, outer: int) -> None:
+    _bind(unit, ((Leaf(outer), Leaf(unit.size // outer)),))
+
+
+def _cut(segment: Segment, length: int) -> bool:
+    """Cut the outermost factor so that a segment of this length stands first; False where it does not fit."""
+    if _size(segment) == length:
+        return True
+    head = segment[0]
+    inner = _size(segment) // head.size
+    if length % inner:
+        return False
+    steps = length // inner
+    _bind(head, ((Leaf(steps),), (Leaf(head.size - steps),)))
+    return True
+
+
+def _bind(unit: Leaf, segments: Segments) -> None:
+    """The leaf turned out to be this expression, which inherits what is known of it."""
+    for part in (part for segment in resolve(segments) for part in segment):
+        part.pinned = part.pinned or unit.pinned
+        part.held = part.held or unit.held
+        if part.size == unit.size:
+            part.hint = part.hint or unit.hint
+    unit.bound = segments
+
+
+def _whole(symbol: Symbol) -> Segment:
+    """The symbol as inner factors."""
+    return symbol.segments[0] if len(symbol.segments) == 1 else (Leaf(symbol.size, bound=symbol.segments),)
+
+
+def _size(segment: Segment) -> int:
+    return math.prod(unit.size for unit in segment)
+
+
+def _pinned(segments: Segments) -> bool:
+    return all(unit.pinned for segment in segments for unit in segment)
+
+
+def _reason(segments: Segments) -> str:
+    return next((unit.pinned for segment in segments for unit in segment if unit.pinned), "")
+
+
+def _pin_all(segments: Segments, why: str) -> None:
+    for segment in segments:
+        for unit in segment:
+            unit.pinned = unit.pinned or why
+
+
+def _sources(symbols: Iterable[Symbol]) -> frozenset[Source]:
+    return frozenset().union(*(symbol.sources for symbol in symbols))

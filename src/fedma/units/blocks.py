@@ -1,0 +1,56 @@
+"""Which units may be ordered separately inside each block of another group (dimensions inside a head)."""
+
+from collections.abc import Iterable, Sequence
+
+from fedma.units.axes import Leaf, Segment, leaves, resolve
+from fedma.units.tracer import Symbols, Tracer
+
+
+def inside(tracer: Tracer, found: Sequence[Leaf]) -> dict[Leaf, tuple[Leaf, ...]]:
+    """For every group, the groups inside whose blocks its units may be ordered separately, outermost first.
+
+    Units may be ordered separately in each block where every tensor that carries them says, entry by entry, which block
+    it is, and no operation mixes blocks while it carries the units along.
+    """
+    wanted = set(found)
+    around: dict[Leaf, set[Leaf]] = {}
+    for value in tracer.seen:
+        for unit, known in _contexts(value.symbols if value.settled else (), wanted):
+            around[unit] = around[unit] & known if unit in around else known
+    for mix in tracer.mixes:
+        over = {unit for symbol in mix.over for unit in leaves(symbol)}
+        for unit in {unit for symbol in mix.across for unit in leaves(symbol)} & around.keys():
+            around[unit] = around[unit] - over
+    return _ordered(found, around)
+
+
+def _contexts(symbols: Symbols, wanted: set[Leaf]) -> Iterable[tuple[Leaf, set[Leaf]]]:
+    """For every occurrence of a group in a tensor, the groups that tell its block there."""
+    axes = [resolve(symbol.segments) for symbol in symbols]
+    everywhere = [_everywhere(axis) for axis in axes]
+    for a, axis in enumerate(axes):
+        elsewhere = [unit for b, units in enumerate(everywhere) if b != a for unit in units]
+        across = {unit for unit in elsewhere if elsewhere.count(unit) == 1}
+        for segment in axis:
+            own = {unit for unit in segment if segment.count(unit) == 1}
+            for unit in set(segment) & wanted:
+                yield unit, ((own | across) & wanted) - {unit}
+
+
+def _everywhere(axis: Sequence[Segment]) -> set[Leaf]:
+    """The leaves that occur once in each segment of an axis."""
+    return {unit for unit in axis[0] if all(segment.count(unit) == 1 for segment in axis)} if axis else set()
+
+
+def _ordered(found: Sequence[Leaf], around: dict[Leaf, set[Leaf]]) -> dict[Leaf, tuple[Leaf, ...]]:
+    """Of two groups that could each be the block of the other, the one that appears first is."""
+    rank = {unit: k for k, unit in enumerate(found)}
+    result: dict[Leaf, tuple[Leaf, ...]] = {}
+    for unit in found:
+        outer = {
+            block
+            for block in around.get(unit, set())
+            if unit not in around.get(block, set()) or rank[block] < rank[unit]
+        }
+        result[unit] = tuple(sorted(outer, key=rank.__getitem__))
+    return result

@@ -1,0 +1,171 @@
+"""From what a forward pass said to a unit graph."""
+
+import re
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
+from fedma.errors import GraphError
+from fedma.units import blocks, export, layout, record
+from fedma.units.axes import Leaf, Symbol, leaves, pin, resolve
+from fedma.units.graph import Group, UnitGraph
+from fedma.units.inputs import Inputs
+from fedma.units.layout import Axis, Factor
+from fedma.units.tracer import Tracer
+
+FRONT_ENDS: dict[str, Callable[[nn.Module, Inputs], Tracer]] = {"export": export.trace, "record": record.trace}
+
+
+def derive(model: nn.Module, inputs: Inputs, *, front_end: str | None = None) -> UnitGraph:
+    """The unit graph of a model, by one front end or by the first that takes it."""
+    return graph_of(_traced(model, inputs, front_end), {name for name, _ in model.named_parameters()})
+
+
+def _traced(model: nn.Module, inputs: Inputs, front_end: str | None) -> Tracer:
+    if front_end is not None:
+        return FRONT_ENDS[front_end](model, inputs)
+    try:
+        return export.trace(model, inputs)
+    except Exception as refused:
+        try:
+            return record.trace(model, inputs)
+        except Exception as error:
+            raise GraphError(
+                f"{type(model).__name__} can neither be exported ({type(refused).__name__}: {_line(refused)}) "
+                f"nor recorded ({type(error).__name__}: {_line(error)})"
+            ) from error
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:
+    """The groups, layouts and reasons in what a tracer has collected."""
+    _pin_strays(tracer, parameters)
+    found = _free(tracer)
+    per = blocks.inside(tracer, found)
+    names = _names(tracer, found)
+    layouts = {
+        name: tuple(_layout(symbol, names) for symbol in value.symbols) for name, value in tracer.owned.items()
+    }
+    tracer.warn(unit.pinned for value in tracer.owned.values() for symbol in value.symbols for unit in leaves(symbol))
+    return UnitGraph(
+        groups={
+            names[unit]: Group(
+                names[unit],
+                unit.size,
+                growable=not unit.held,
+                reason=unit.held,
+                per=tuple(names[block] for block in per[unit]),
+            )
+            for unit in found
+        },
+        layouts=layouts,
+        incoming=frozenset(tracer.incoming - tracer.outgoing),
+        fixed={
+            (name, axis): why
+            for name, value in tracer.owned.items()
+            for axis, symbol in enumerate(value.symbols)
+            if (why := _why_fixed(symbol, names))
+        },
+        statistics=tuple(tracer.statistics),
+    )
+
+
+def _pin_strays(tracer: Tracer, parameters: set[str]) -> None:
+    """Pin what the forward pass never used, and what indexes no parameter; settle every expression."""
+    for name, value in tracer.owned.items():
+        if name not in tracer.used:
+            for symbol in value.symbols:
+                pin(symbol, "not used in the forward pass")
+    indexed = {
+        unit
+        for name, value in tracer.owned.items()
+        if name in parameters
+        for symbol in value.symbols
+        for unit in leaves(symbol)
+    }
+    for name in tracer.owned.keys() - parameters:
+        for symbol in tracer.owned[name].symbols:
+            for unit in leaves(symbol):
+                if unit not in indexed:
+                    unit.pinned = unit.pinned or "indexes no parameter"
+    for value in tracer.seen:
+        for symbol in value.symbols if value.settled else ():
+            resolve(symbol.segments)
+
+
+def _free(tracer: Tracer) -> list[Leaf]:
+    """The leaves that become groups, in order of their first appearance in an activation."""
+    indexed = {
+        unit: None
+        for name in tracer.used
+        for symbol in tracer.owned[name].symbols
+        for unit in leaves(symbol)
+        if not unit.pinned and unit.size > 1
+    }
+    appeared = {unit: None for symbols in tracer.activations for symbol in symbols for unit in leaves(symbol)}
+    return [unit for unit in appeared if unit in indexed] + [unit for unit in indexed if unit not in appeared]
+
+
+def _names(tracer: Tracer, found: Iterable[Leaf]) -> dict[Leaf, str]:
+    """A name for every group: of the module (or parameter) that makes its units, made unique."""
+    makers: dict[Leaf, str] = {}
+    for only_made in (True, False):
+        for name in tracer.used:
+            for axis, symbol in enumerate(tracer.owned[name].symbols):
+                if only_made and (name, axis) in tracer.incoming - tracer.outgoing:
+                    continue
+                for unit in leaves(symbol):
+                    makers.setdefault(unit, name)
+    plain = {unit: _title(makers[unit], unit.hint) for unit in found}
+    names: dict[Leaf, str] = {}
+    for unit, title in plain.items():
+        taken = sum(1 for other in names if plain[other] == title)
+        alone = list(plain.values()).count(title) == 1
+        names[unit] = title if alone or not taken else f"{title}.part{taken + 1}"
+    return names
+
+
+def _title(parameter: str, hint: str) -> str:
+    """`conv1.weight` → `conv1`, `lstm.weight_ih_l1_reverse` → `lstm.l1.reverse`; `attn.q.weight` as heads → `attn.heads`."""
+    path, _, last = parameter.rpartition(".")
+    if hint:
+        parent = path.rpartition(".")[0] if last in ("weight", "bias") else path
+        return f"{parent}.{hint}" if parent else hint
+    path = path.partition(".parametrizations")[0]
+    cell = re.fullmatch(r"(?:weight|bias)_[ihr]+_l(\d+)(_reverse)?", last)
+    if cell:
+        layer = f".l{cell[1]}" if cell[1] != "0" else ""
+        return f"{path}{layer}{'.reverse' if cell[2] else ''}".lstrip(".") or parameter
+    if path and (last in ("weight", "bias") or re.fullmatch(r"(?:weight|bias)_[ih]{2}|original\d?", last)):
+        return path
+    return parameter
+
+
+def _layout(symbol: Symbol, names: dict[Leaf, str]) -> Axis:
+    """The symbol as data: fixed neighbours melt into one."""
+    axis: list[tuple[Factor, ...]] = []
+    for segment in resolve(symbol.segments):
+        factors: list[Factor] = []
+        for unit in segment:
+            group = names.get(unit)
+            if group is None and factors and factors[-1].group is None:
+                factors[-1] = Factor(factors[-1].size * unit.size)
+            elif unit.size > 1 or len(segment) == 1:
+                factors.append(Factor(unit.size, group))
+        if axis and len(factors) == len(axis[-1]) == 1 and factors[0].group is None and axis[-1][0].group is None:
+            axis[-1] = (Factor(axis[-1][0].size + factors[0].size),)
+        else:
+            axis.append(tuple(factors))
+    return tuple(axis)
+
+
+def _why_fixed(symbol: Symbol, names: dict[Leaf, str]) -> str:
+    """Why a part of an axis stays in place; empty where all of it moves."""
+    reasons = [unit.pinned or "a single unit" for unit in leaves(symbol) if unit not in names]
+    return next((why for why in reasons if why != "output"), reasons[0] if reasons else "")
+
+
+__all__ = ["FRONT_ENDS", "derive", "graph_of", "layout"]

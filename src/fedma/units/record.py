@@ -1,0 +1,114 @@
+"""Front end two: a recording of one forward pass, operation by operation, for models that `torch.export` refuses."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fedma.units.axes import pin
+from fedma.units.inputs import Inputs, own_all
+from fedma.units.state import tensors
+from fedma.units.tracer import Tracer, Value
+
+
+def trace(model: nn.Module, inputs: Inputs) -> Tracer:
+    """What the operations of one forward pass say."""
+    recorder = Recorder()
+    owned = own_all(recorder.tracer, model)
+    for name, tensor in tensors(model).items():
+        recorder.label(tensor, owned[name])
+    for tensor in pytree.tree_leaves((inputs.args, inputs.kwargs)):
+        if isinstance(tensor, Tensor):
+            recorder.label(tensor, recorder.tracer.fixed(tensor.shape, "input"))
+    with torch.no_grad(), _unfused(), _paths(model, recorder), recorder:
+        result = model(*inputs.args, **inputs.kwargs)
+    for tensor in pytree.tree_leaves(result):
+        if isinstance(tensor, Tensor):
+            recorder.tracer.output(recorder.value(tensor))
+    return recorder.tracer
+
+
+class Recorder(TorchDispatchMode):
+    """Runs every operation as it is and tells the tracer of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracer = Tracer()
+        self.path: list[str] = []
+        self._labels: dict[int, tuple[Tensor, Value]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keeps the compiler from being imported."""
+        return False
+
+    def label(self, tensor: Tensor, value: Value) -> None:
+        """Remember what a tensor carries (and the tensor, so that its identity is not given to another)."""
+        self._labels[id(tensor)] = (tensor, value)
+
+    def value(self, tensor: Tensor) -> Value:
+        """What a tensor carries; a tensor that no operation made is a constant."""
+        known = self._labels.get(id(tensor))
+        if known is None or known[1].shape != tuple(tensor.shape):
+            self.label(tensor, self.tracer.constant(tensor))
+        return self._labels[id(tensor)][1]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        values = pytree.tree_map_only(Tensor, self.value, (list(args), dict(kwargs)))
+        result = func(*args, **kwargs)
+        several = isinstance(result, list | tuple)
+        results = list(result) if several else [result]
+        if not any(isinstance(r, Tensor) for r in results):
+            self._leaves_torch(values)
+            return result
+        shapes = [tuple(r.shape) if isinstance(r, Tensor) else None for r in results]
+        made = self.tracer.apply(func, *values, shapes, where=self.path[-1] if self.path else "")
+        for tensor, value in zip(results, made, strict=True):
+            if value is not None and not self._is_argument(tensor, args, kwargs):
+                self.label(tensor, value)
+        return result
+
+    def _is_argument(self, tensor: Tensor, args: Any, kwargs: Any) -> bool:
+        """Whether an operation in place gave its own operand back, which keeps its label."""
+        return any(tensor is given for given in pytree.tree_leaves((args, kwargs)))
+
+    def _leaves_torch(self, values: Any) -> None:
+        for value in pytree.tree_leaves(values, is_leaf=lambda x: isinstance(x, Value)):
+            if isinstance(value, Value):
+                for symbol in value.symbols:
+                    pin(symbol, "read by Python code")
+
+
+@contextlib.contextmanager
+def _unfused() -> Iterator[None]:
+    """Recurrent layers step by step, in operations that have rules."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+@contextlib.contextmanager
+def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Keeps the path of the module that is running."""
+
+    def leave(*_: Any) -> None:
+        recorder.path.pop()
+
+    hooks = []
+    for path, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(lambda *_, path=path: recorder.path.append(path)))
+        hooks.append(module.register_forward_hook(leave, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

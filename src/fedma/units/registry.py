@@ -1,0 +1,58 @@
+"""The table of rules: what each operation says about the axes of its tensors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is known of one operation.
+
+    Attributes:
+        function: from a `Call` to the symbols of its result (or a list of them, for several results).
+        view: whether the operation only rearranges, so that done in place it rearranges the tensor itself.
+        keeps_uniform: whether uniform operands (all entries equal) give a uniform result.
+        makes_uniform: whether the result is always uniform.
+    """
+
+    function: Callable[[Any], Any]
+    view: bool = False
+    keeps_uniform: bool = False
+    makes_uniform: bool = False
+
+
+_RULES: dict[str, Rule] = {}
+
+
+def rule(
+    *names: str, view: bool = False, keeps_uniform: bool = False, makes_uniform: bool = False
+) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Register what operations say about the axes of their tensors.
+
+    The decorated function takes a `Call` and gives back the symbols of the result, one for each axis; a list of such
+    tuples for an operation with several results; None in the place of a result that shall stay in place.
+
+        @fedma.units.rule("mylib::scale")
+        def scale(op):
+            x, factors = op["x"], op["factors"]
+            return (*x.symbols[:-1], unify(x[-1], factors[0]))
+
+    Args:
+        names: ATen names without overload and without the trailing underscore ("add"), or "library::name".
+        view: the operation only rearranges.
+        keeps_uniform: uniform operands give a uniform result.
+        makes_uniform: the result is uniform whatever the operands.
+    """
+
+    def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        for name in names:
+            _RULES[name] = Rule(function, view, keeps_uniform or view, makes_uniform)
+        return function
+
+    return register
+
+
+def find(name: str) -> Rule | None:
+    """The rule for an operation, if there is one."""
+    return _RULES.get(name)

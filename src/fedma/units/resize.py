@@ -1,0 +1,155 @@
+"""A module at other widths: new tensors, and the attributes that go with them."""
+
+import copy
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+from torch.nn.modules import batchnorm, conv, instancenorm, rnn
+
+from fedma.errors import GraphError
+from fedma.units.inputs import at_rest
+from fedma.units.state import tensors
+
+
+def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A new module like `model` that holds these weights, whatever their widths; `model` stays as it is.
+
+    Tied tensors stay tied, `requires_grad` and training flags are kept, and the attributes of PyTorch's own modules
+    (`in_features`, `out_channels`, `groups`, `num_features`, `hidden_size`, …) follow the shapes.
+
+    Args:
+        model: gives the structure, and the tensors that `weights` does not name.
+        weights: tensors by the names of `fedma.units.state.tensors`, of any shapes that fit each other.
+
+    Raises:
+        GraphError: `weights` names a tensor that the model lacks, or the model cannot be copied.
+    """
+    own = tensors(model)
+    strangers = sorted(weights.keys() - own.keys())
+    if strangers:
+        raise GraphError(f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…")
+    fresh = copied(model)
+    homes = _homes(fresh)
+    for name, tensor in tensors(fresh).items():
+        if name in weights:
+            _replace(homes[id(tensor)], tensor, weights[name])
+    with at_rest(fresh):
+        for module in fresh.modules():
+            _follow(module)
+    return fresh
+
+
+def _follow(module: nn.Module) -> None:
+    """Let a module's attributes follow its tensors."""
+    for kind, follow in _FOLLOW:
+        if isinstance(module, kind):
+            return follow(module)
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
+        module.nx, module.nf = module.weight.shape
+    return None
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy that shares nothing.
+
+    Raises:
+        GraphError: PyTorch cannot copy the model.
+    """
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise GraphError(
+            f"{type(model).__name__} cannot be copied ({str(error).partition(chr(10))[0]}); weight or spectral norm of the old "
+            "kind is the usual cause: use torch.nn.utils.parametrizations instead"
+        ) from error
+
+
+def _homes(model: nn.Module) -> dict[int, list[tuple[dict[str, Tensor | None], str]]]:
+    """Every dictionary entry that holds a tensor, by the tensor's identity."""
+    homes: dict[int, list[tuple[dict[str, Tensor | None], str]]] = {}
+    for module in model.modules():
+        for holder in (module._parameters, module._buffers):
+            for name, tensor in holder.items():
+                if tensor is not None:
+                    homes.setdefault(id(tensor), []).append((holder, name))
+    return homes
+
+
+def _replace(homes: list[tuple[dict[str, Tensor | None], str]], old: Tensor, new: Tensor) -> None:
+    value = new.detach().to(device=old.device, dtype=old.dtype, copy=True)
+    if isinstance(old, nn.Parameter):
+        value = nn.Parameter(value, requires_grad=old.requires_grad)
+    for holder, name in homes:
+        holder[name] = value
+
+
+def _linear(module: nn.Linear) -> None:
+    module.out_features, module.in_features = module.weight.shape
+
+
+def _bilinear(module: nn.Bilinear) -> None:
+    module.out_features, module.in1_features, module.in2_features = module.weight.shape
+
+
+def _conv(module: conv._ConvNd) -> None:
+    """In a depthwise convolution every channel is a group; in other grouped ones the number of groups stays."""
+    first, second = module.weight.shape[:2]
+    if module.groups > 1 and module.groups == module.in_channels:
+        per_group = second if module.transposed else module.out_channels // module.groups
+        module.groups = first if module.transposed else first // per_group
+    if module.transposed:
+        module.in_channels, module.out_channels = first, second * module.groups
+    else:
+        module.out_channels, module.in_channels = first, second * module.groups
+
+
+def _statistics(module: "batchnorm._NormBase") -> None:
+    for tensor in (module.weight, module.running_mean):
+        if tensor is not None:
+            module.num_features = tensor.shape[0]
+
+
+def _layer_norm(module: "nn.LayerNorm | nn.RMSNorm") -> None:
+    if module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+
+
+def _group_norm(module: nn.GroupNorm) -> None:
+    if module.weight is not None:
+        module.num_channels = module.weight.shape[0]
+
+
+def _embedding(module: "nn.Embedding | nn.EmbeddingBag") -> None:
+    module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
+def _prelu(module: nn.PReLU) -> None:
+    module.num_parameters = module.weight.numel()
+
+
+def _recurrent(module: rnn.RNNBase) -> None:
+    gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+    rows, module.input_size = module.weight_ih_l0.shape
+    module.hidden_size = rows // gates
+    if module.proj_size:
+        module.proj_size = module.weight_hh_l0.shape[1]
+    module._init_flat_weights()
+
+
+def _cell(module: rnn.RNNCellBase) -> None:
+    module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
+
+
+_FOLLOW: list[tuple[type | tuple[type, ...], Callable]] = [
+    (nn.Linear, _linear),
+    (nn.Bilinear, _bilinear),
+    (conv._ConvNd, _conv),
+    ((batchnorm._NormBase, instancenorm._InstanceNorm), _statistics),
+    ((nn.LayerNorm, nn.RMSNorm), _layer_norm),
+    (nn.GroupNorm, _group_norm),
+    ((nn.Embedding, nn.EmbeddingBag), _embedding),
+    (nn.PReLU, _prelu),
+    (rnn.RNNBase, _recurrent),
+    (rnn.RNNCellBase, _cell),
+]
+"""How a module's attributes follow its tensors; the first kind that fits counts."""

@@ -1,0 +1,50 @@
+"""Convolutions, in any number of dimensions, grouped, depthwise and transposed."""
+
+from fedma.units.axes import Symbol, factor, leaf, product, unify
+from fedma.units.registry import rule
+from fedma.units.tracer import Call, Symbols, Value
+
+
+@rule("conv1d", "conv2d", "conv3d", "convolution", "_convolution", "thnn_conv2d", "_slow_conv2d_forward", "conv_depthwise3d")
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cudnn_convolution", "mkldnn_convolution")
+def convolution(op: Call) -> Symbols:
+    """Kernel and positions stay in place; channels are the units, in blocks when the convolution is grouped."""
+    x, weight, bias = op.get("input", "self"), op["weight"], op["bias"]
+    transposed = op.args.get("transposed", "transpose" in op.name)
+    batched = len(x) == len(weight)
+    channels = x[1 if batched else 0]
+    op.pin(x.symbols[2 if batched else 1 :], "position")
+    op.pin(weight.symbols[2:], "convolution kernel")
+    groups = op.args.get("groups", 1)
+    if groups == 1:
+        made, read = _plain(op, channels, weight, transposed)
+    else:
+        made, read = _grouped(op, channels, weight, groups, transposed)
+    if bias is not None:
+        unify(made, bias[0])
+    batch = x.symbols[:1] if batched else ()
+    op.mix([read], [*batch, made])
+    return (*batch, made, *op.fixed(op.shape[2 if batched else 1 :], "position"))
+
+
+def _plain(op: Call, channels: Symbol, weight: Value, transposed: bool) -> tuple[Symbol, Symbol]:
+    """The channels made and the channels read."""
+    made, read = (1, 0) if transposed else (0, 1)
+    unify(channels, weight[read])
+    op.reads(weight, read)
+    return weight[made], weight[read]
+
+
+def _grouped(op: Call, channels: Symbol, weight: Value, groups: int, transposed: bool) -> tuple[Symbol, Symbol]:
+    """The same, where only channels of one group meet: `axis 0 = groups × rows`, input channels `= groups × columns`."""
+    block, rows = factor(weight[0], [groups, weight[0].size // groups])
+    columns = weight[1]
+    unify(channels, product(block, rows) if transposed else product(block, columns))
+    op.hint(block, "groups")
+    inside, outside = (rows, columns) if transposed else (columns, rows)
+    if inside.size == 1:
+        op.hold([outside], "channels per group of a depthwise convolution")
+    else:
+        op.hold([block], "number of groups of a convolution")
+        op.reads(weight, 0 if transposed else 1)
+    return product(block, outside), inside if inside.size > 1 else leaf(1)

@@ -1,0 +1,69 @@
+"""Reductions: the reduced axes are mixed, in no order."""
+
+from fedma.units.axes import leaf, pin
+from fedma.units.registry import rule
+from fedma.units.tracer import Call, Symbols
+
+EVEN = "sum any norm linalg_vector_norm nansum count_nonzero frobenius_norm linalg_norm".split()
+"""Reductions that zeros leave alone."""
+UNEVEN = """
+mean amax amin var std prod logsumexp all var_mean std_mean nanmean median nanmedian aminmax sum_to_size max min argmax
+argmin mode
+""".split()
+
+
+@rule(*EVEN, *UNEVEN)
+def reduce(op: Call) -> list[Symbols | None]:
+    """The reduced axes vanish, or keep a length of one."""
+    x, others = op.values[0], op.values[1:]
+    if others:
+        return [op.broadcast(op.shape, x.symbols, *(value.symbols for value in others))]
+    axes = _axes(op.args.get("dim", op.args.get("dims")), len(x))
+    reduced = [x[axis] for axis in axes]
+    if op.name in UNEVEN:
+        op.hold(reduced, f"reduced by {op.name}")
+    if op.name in ("argmax", "argmin", "mode") or (op.name in ("max", "min", "median", "nanmedian") and len(op.shapes) > 1):
+        op.pin(reduced, f"positions found by {op.name}")
+    op.mix(reduced, [symbol for d, symbol in enumerate(x.symbols) if d not in axes])
+    if op.args.get("keepdim"):
+        kept = tuple(leaf(1) if d in axes else symbol for d, symbol in enumerate(x.symbols))
+    else:
+        kept = tuple(symbol for d, symbol in enumerate(x.symbols) if d not in axes)
+    return [kept for _ in op.shapes]
+
+
+def _axes(dim: int | list[int] | None, dims: int) -> set[int]:
+    if dim is None or dim == [] or dims == 0:
+        return set(range(dims))
+    return {axis % dims for axis in (dim if isinstance(dim, list | tuple) else [dim])}
+
+
+@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "argsort", "topk", "kthvalue", "msort")
+def ordered(op: Call) -> list[Symbols | None]:
+    """Operations that depend on the order along an axis: it stays in place."""
+    x = op.values[0]
+    if len(x) == 0:
+        return [() for _ in op.shapes]
+    axis = op.args.get("dim", 0 if op.name == "msort" else -1) % len(x)
+    pin(x[axis], op.name)
+    results: list[Symbols | None] = []
+    for shape in op.shapes:
+        size = None if shape is None or len(shape) != len(x) else shape[axis]
+        results.append(
+            None
+            if size is None
+            else tuple(leaf(size, pinned=op.name) if d == axis else symbol for d, symbol in enumerate(x.symbols))
+        )
+    return results
+
+
+@rule("cosine_similarity", "pairwise_distance")
+def compared(op: Call) -> Symbols:
+    """Two tensors compared along one axis, which carries the same units on both sides."""
+    left, right = op.values
+    shape = tuple(max(a, b) for a, b in zip(left.shape, right.shape, strict=True))
+    both = op.broadcast(shape, left.symbols, right.symbols)
+    axis = op.args.get("dim", -1) % len(shape)
+    kept = [symbol for d, symbol in enumerate(both) if d != axis]
+    op.mix([both[axis]], kept)
+    return (*both[:axis], leaf(1), *both[axis + 1 :]) if op.args.get("keepdim") else tuple(kept)

@@ -1,0 +1,60 @@
+"""The local engine: the same weights whatever the number of workers and the order of clients."""
+
+import pytest
+import torch
+from torch import nn
+
+from federation import assert_equal, clients, initial, play
+from fedma.algorithms import Client, FedAvg
+from fedma.engines import LocalEngine, Traffic
+from fedma.training import Schedule
+from fedma.units import units, weights
+
+SCHEDULE = Schedule(epochs=2, batch_size=8)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_same_weights_with_one_worker_and_with_two(model: str) -> None:
+    members = clients(4, model=model)
+    start = initial(members, model=model, common=True)
+    algorithm = FedAvg(members[0].graph, range(4), SCHEDULE, 2, start[0])
+    one = play(algorithm, members, start, workers=1)
+    two = play(algorithm, members, start, workers=2)
+    assert_equal(one.weights, two.weights, rtol=0, atol=0)
+
+
+def test_dropout_does_not_depend_on_workers_or_on_other_clients() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+    graph = units(model, torch.zeros(2, 1, 8, 8))
+    members = [Client(c.number, c.data, model, graph, 3, 0) for c in clients(3)]
+    start = dict.fromkeys(range(3), weights(model))
+    all_three = [play(FedAvg(graph, range(3), SCHEDULE, 1, weights(model)), members, start, workers=w) for w in (1, 2)]
+    assert_equal(all_three[0].weights, all_three[1].weights, rtol=0, atol=0)
+    state = torch.random.get_rng_state()
+    play(FedAvg(graph, range(3), SCHEDULE, 1, weights(model)), members, start)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_replies_come_in_the_order_of_the_asks() -> None:
+    members = clients(3)
+    algorithm = FedAvg(members[0].graph, (2, 0, 1), SCHEDULE, 1, weights(members[0].template))
+    heard: list[int] = []
+    with LocalEngine(members, workers=1) as engine:
+        engine.reset(initial(members))
+        replies = engine.deliver(algorithm.asks(algorithm.start()), done=lambda reply: heard.append(reply.client))
+    assert [reply.client for reply in replies] == [2, 0, 1]
+    assert heard == [2, 1, 0]
+
+
+def test_traffic_adds_up_asks_and_replies() -> None:
+    members = clients(2)
+    algorithm = FedAvg(members[0].graph, (0, 1), SCHEDULE, 1, weights(members[0].template))
+    asks = algorithm.asks(algorithm.start())
+    with LocalEngine(members, workers=1) as engine:
+        engine.reset(initial(members))
+        replies = engine.deliver(asks)
+    total = Traffic().plus(asks, replies).plus(asks, replies)
+    assert total.down == 2 * sum(ask.bytes for ask in asks)
+    assert total.up == 2 * sum(reply.bytes for reply in replies)
+    assert total.local_epochs == 4
+    assert total.samples_seen == 2 * 2 * sum(len(c.data) for c in members)

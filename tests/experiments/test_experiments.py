@@ -1,0 +1,155 @@
+"""Experiments: a run folder that holds everything, the same again for the same seed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from fedma.cli.progress import Silent
+from fedma.data import load
+from fedma.errors import InputError
+from fedma.experiments.run import run
+from fedma.experiments.settings import METHODS, Settings, from_toml
+from fedma.models import build
+from fedma.training import evaluate
+from fedma.units import rebuild
+
+QUICK = Settings(model="mlp", clients=3, alpha=1.0, local_epochs=1, output_epochs=1, limit=200, lr=0.05, workers=1)
+
+
+def results(folder: Path) -> list[dict]:  # type: ignore[type-arg]
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "all"
+    return run(replace(QUICK, method=METHODS, rounds=2), folder, Silent())
+
+
+def test_every_method_writes_its_results(everything: Path) -> None:
+    lines = results(everything)
+    assert [line["method"] for line in lines if line["final"]] == [
+        "fedavg", "fedprox", "pfnm", "fedma", "local", "ensemble", "pooled",
+    ]  # fmt: skip
+    assert all(0 <= line["accuracy"] <= 1 for line in lines)
+    assert [line["round"] for line in lines if line["method"] == "fedma"] == [1, 2]
+    final = {line["method"]: line for line in lines if line["final"]}
+    assert final["fedavg"]["bytes_up"] > 2 * 3 * 4 * final["fedavg"]["client_parameters"]
+    assert final["pooled"]["bytes_up"] == 0
+    assert final["pfnm"]["bytes_down"] < 2000
+    assert final["fedma"]["local_epochs"] == 2 * (1 + 1)
+    assert final["fedma"]["widths"]["fc1"][0] == 100 <= final["fedma"]["widths"]["fc1"][1]
+
+
+def test_run_json_holds_what_is_needed_to_do_it_again(everything: Path) -> None:
+    facts = json.loads((everything / "run.json").read_text())
+    assert facts["settings"]["alpha"] == 1.0
+    assert facts["settings"]["seed"] == 0
+    assert facts["versions"]["torch"]
+    assert facts["finished"] >= facts["started"]
+    counts = torch.tensor(facts["data"]["class_counts"])
+    assert counts.shape == (3, 10)
+    assert counts.sum() == facts["data"]["train"] == 200
+
+
+@pytest.mark.parametrize("method", ["fedma", "fedavg", "pfnm"])
+def test_a_saved_model_can_be_built_again(everything: Path, method: str) -> None:
+    path = everything / "models" / f"{method}.safetensors"
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["fedma"])
+    template = build(header["model"], tuple(header["input_shape"]), header["classes"], seed=0)
+    model = rebuild(template, load_file(path))
+    data = load("digits", seed=0, limit=200)
+    final = next(line for line in results(everything) if line["method"] == method and line["final"])
+    assert evaluate([model], data.test).accuracy == pytest.approx(final["accuracy"], abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -> None:
+    def numbers(name: str, **changes: object) -> list[tuple[float, float]]:
+        folder = run(replace(QUICK, method=("fedma",), **changes), tmp_path / name, Silent())  # type: ignore[arg-type]
+        return [(line["accuracy"], line["loss"]) for line in results(folder)]
+
+    first = numbers("a")
+    assert numbers("b") == first
+    assert numbers("c", workers=2) == first
+    assert numbers("d", seed=1) != first
+
+
+def test_equal_bytes_gives_plain_averaging_what_fedma_used(tmp_path: Path) -> None:
+    folder = run(replace(QUICK, method=("fedavg", "fedma"), rounds=2, equal_bytes=True), tmp_path / "run", Silent())
+    final = {line["method"]: line for line in results(folder) if line["final"]}
+    used = {method: line["bytes_up"] + line["bytes_down"] for method, line in final.items()}
+    one_round = used["fedavg"] / final["fedavg"]["round"]
+    assert used["fedavg"] <= used["fedma"] < used["fedavg"] + one_round
+
+
+def test_common_and_independent_initial_weights(tmp_path: Path) -> None:
+    folders = [
+        run(replace(QUICK, method=("fedavg",), init=init), tmp_path / init, Silent())
+        for init in ("common", "independent", "auto")
+    ]
+    losses = [results(folder)[0]["loss"] for folder in folders]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(InputError, match="exists already"):
+        run(QUICK, tmp_path, Silent())
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": ("magic",)}, "'magic' is not known"),
+        ({"model": "nothing"}, "'nothing' is not known"),
+        ({"data": "no-such-data"}, "no-such-data"),
+        ({"alpha": 0.0}, "alpha must be positive"),
+        ({"clients": 0}, "clients must be at least 1"),
+        ({"clients": 5000}, "clients"),
+        ({"local_epochs": 0}, "local_epochs"),
+        ({"lr": -1.0}, "lr must be positive"),
+        ({"model": "federation_models:three_outputs"}, "10 classes"),
+        ({"model": "federation_models:wrong_inputs"}, "does not take inputs"),
+        ({"device": "abacus"}, "device 'abacus'"),
+        ({"method": ("fedavg",), "equal_bytes": True}, "add fedma"),
+        ({"partition": "natural"}, "natural"),
+    ],
+)
+def test_bad_settings_are_refused_and_nothing_is_written(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        run(replace(QUICK, **changes), tmp_path / "run", Silent())  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_from_toml(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('data = "digits"\nmethod = ["fedma", "fedavg"]\nlocal-epochs = 3\nlr = 1\nretrain_epochs = 2\n')
+    assert from_toml(file) == Settings(method=("fedma", "fedavg"), local_epochs=3, lr=1, retrain_epochs=2)
+    file.write_text('method = "pfnm"')
+    assert from_toml(file).method == ("pfnm",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("alpha = ", "not TOML"), ("alfa = 1", "'alfa' does not exist"), ('alpha = "x"', "should be float"),
+     ("clients = 2.5", "should be int"), ("rounds = true", "should be int")],
+)  # fmt: skip
+def test_bad_toml_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=words):
+        from_toml(file)
+
+
+def test_missing_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        from_toml(tmp_path / "none.toml")

@@ -1,0 +1,104 @@
+"""The command line: what it prints, and one clear line for every mistake."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedma.cli import main
+
+QUICK = "--model mlp --clients 3 --alpha 1.0 --local-epochs 1 --output-epochs 1 --limit 200 --workers 1".split()
+
+
+def test_run_then_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    main(["run", "--method", "fedma", "fedavg", *QUICK, "--out", str(folder)])
+    said = capsys.readouterr()
+    assert "FedMA" in said.out
+    assert "FedAvg" in said.out
+    assert str(folder) in said.out
+    assert "fedma     round  1: accuracy" in said.err
+    assert {path.suffix for path in folder.iterdir()} >= {".json", ".jsonl", ".png", ".csv"}
+    main(["report", str(folder), "--out", str(tmp_path / "report")])
+    assert "FedMA" in capsys.readouterr().out
+    assert (tmp_path / "report" / "table.csv").exists()
+
+
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('model = "federation_models:good"\nclients = 3\nlocal_epochs = 2\nlimit = 200\nworkers = 1\n')
+    main(
+        [
+            "run",
+            "--config",
+            str(file),
+            "--local-epochs",
+            "1",
+            "--output-epochs=1",
+            "--out",
+            str(tmp_path / "run"),
+            "--quiet",
+        ]
+    )
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["model"] == "federation_models:good"
+    assert settings["local_epochs"] == 1
+    assert settings["clients"] == 3
+
+
+def test_units_shows_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["units", "lenet"])
+    said = capsys.readouterr().out
+    for group in ("conv1", "conv2", "fc1"):
+        assert group in said
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out.startswith("fedma 0.")
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "--alpha" in said
+    assert "Dirichlet" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("run --method magic", "magic"),
+        ("run --model nothing", "nothing"),
+        ("run --data no-such-data", "no-such-data"),
+        ("run --data {folder}", "label"),
+        ("run --alpha 0", "alpha"),
+        ("run --alpha x", "alpha"),
+        ("run --clients 5000", "clients"),
+        ("run --model federation_models:three_outputs", "10 classes"),
+        ("run --config {folder}/none.toml", "none.toml"),
+        ("run --config {folder}/bad.toml", "not TOML"),
+        ("run --out {folder}", "exists already"),
+        ("run --nonsense 1", "nonsense"),
+        ("rin", "rin"),
+        ("report {folder}", "run.json"),
+        ("report", "name at least one run folder"),
+        ("units nothing", "nothing"),
+        ("units lenet --input-shape 1 4 4", "at least 16"),
+    ],
+)
+def test_every_mistake_gives_one_line_and_exit_code_2(
+    arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.toml").write_text("alpha = ")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as end:
+        main(arguments.format(folder=tmp_path).split())
+    assert end.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("fedma: error: ")
+    assert words in lines[0]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before

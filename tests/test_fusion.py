@@ -1,0 +1,116 @@
+"""Fusing models: the laws that any matching has to keep, and bad input."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fedma
+from federation import outputs
+from fedma.errors import GraphError, InputError, MatchingError
+from fedma.models import build
+from fedma.models.networks import mlp
+from fedma.seeds import generator
+from fedma.units import units, weights
+
+LAW = settings(max_examples=15, deadline=None, derandomize=True)
+NAMES = st.sampled_from(["mlp", "cnn", "deep"])
+INPUTS = torch.randn(5, 1, 8, 8, generator=generator(0, "inputs"))
+
+
+def network(name: str, seed: int) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.random.manual_seed(seed)
+        if name == "deep":
+            return mlp((1, 8, 8), 4, hidden=(7, 9, 6)).double()
+        return build(name, (1, 8, 8), 4, seed=seed).double()
+
+
+@LAW
+@given(NAMES, st.integers(0, 1000), st.integers(2, 5))
+def test_permuted_copies_fuse_back(name: str, seed: int, copies: int) -> None:
+    model, x = network(name, seed), INPUTS.double()
+    graph = units(model, x)
+    orders = [graph.random_orders(generator(seed, "copy", j)) for j in range(copies)]
+    fusion = fedma.fuse([graph.permute(model, own) for own in orders], x)
+    assert fusion.widths == graph.widths
+    torch.testing.assert_close(outputs(fusion.model, x), outputs(model, x), rtol=1e-10, atol=1e-10)
+    for group, order in orders[0].items():
+        back = graph.gather(weights(fusion.model), {g: a[0] for g, a in fusion.assignments.items()})
+        assert order.shape == fusion.assignments[group][0].shape
+    torch.testing.assert_close(back, weights(graph.permute(model, orders[0])), rtol=1e-10, atol=1e-12)
+
+
+@LAW
+@given(NAMES, st.integers(0, 1000), st.integers(1, 6))
+def test_identical_models_give_that_model_back(name: str, seed: int, copies: int) -> None:
+    model, x = network(name, seed), INPUTS.double()
+    fusion = fedma.fuse([model] * copies, x)
+    torch.testing.assert_close(weights(fusion.model), weights(model), rtol=1e-12, atol=1e-14)
+
+
+@LAW
+@given(NAMES, st.integers(0, 1000), st.floats(0.01, 100))
+def test_scaling_all_weights_alike_changes_nothing(name: str, seed: int, scale: float) -> None:
+    models = [network(name, seed + j) for j in range(3)]
+    shares = [1.0, 5.0, 2.5]
+    counts = torch.tensor([[1, 2, 3, 4], [9, 0, 1, 1], [0, 0, 5, 1]])
+    first = fedma.fuse(models, INPUTS.double(), weights=shares, class_counts=counts)
+    second = fedma.fuse(models, INPUTS.double(), weights=[scale * s for s in shares], class_counts=7 * counts)
+    torch.testing.assert_close(weights(first.model), weights(second.model), rtol=1e-12, atol=1e-14)
+
+
+@LAW
+@given(NAMES, st.integers(0, 1000))
+def test_identity_is_plain_averaging(name: str, seed: int) -> None:
+    models = [network(name, seed + j) for j in range(3)]
+    fusion = fedma.fuse(models, INPUTS.double(), matcher="identity", weights=[1, 1, 2])
+    for key, tensor in weights(fusion.model).items():
+        own = [weights(model)[key] for model in models]
+        torch.testing.assert_close(tensor, (own[0] + own[1] + 2 * own[2]) / 4, rtol=1e-12, atol=1e-14)
+
+
+def test_models_of_different_widths_fuse() -> None:
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        models = [mlp((1, 8, 8), 4, hidden=(width, width + 2)) for width in (5, 8, 6)]
+    fusion = fedma.fuse(models, INPUTS)
+    assert fusion.widths["fc1"] >= 8
+    assert outputs(fusion.model, INPUTS).shape == (5, 4)
+    assert [len(own) for own in fusion.assignments["fc1"]] == [5, 8, 6]
+
+
+def test_output_layer_is_averaged_by_class_proportions() -> None:
+    models = [network("mlp", seed) for seed in (0, 1)]
+    counts = torch.tensor([[10, 0, 5, 0], [0, 7, 5, 0]])
+    fusion = fedma.fuse(models, INPUTS.double(), class_counts=counts)
+    bias = [weights(model)["output.bias"] for model in models]
+    mean = (bias[0] + bias[1]) / 2
+    wanted = torch.stack([bias[0][0], bias[1][1], mean[2], mean[3]])
+    torch.testing.assert_close(weights(fusion.model)["output.bias"], wanted)
+
+
+def test_fusing_does_not_change_the_models() -> None:
+    models = [network("cnn", seed) for seed in (0, 1)]
+    before = [weights(model) for model in models]
+    fedma.fuse(models, INPUTS.double())
+    torch.testing.assert_close([weights(model) for model in models], before, rtol=0, atol=0)
+
+
+def test_bad_input_is_refused() -> None:
+    models = [network("mlp", seed) for seed in (0, 1)]
+    x = INPUTS.double()
+    with pytest.raises(InputError, match="no model"):
+        fedma.fuse([], x)
+    with pytest.raises(InputError, match="2 positive numbers"):
+        fedma.fuse(models, x, weights=[1.0, -1.0])
+    with pytest.raises(InputError, match="2 positive numbers"):
+        fedma.fuse(models, x, weights=[1.0])
+    with pytest.raises(InputError, match="'magic' is not known"):
+        fedma.fuse(models, x, matcher="magic")
+    with pytest.raises(GraphError, match="another architecture"):
+        fedma.fuse([models[0], network("deep", 0)], x)
+    with torch.no_grad():
+        models[1].get_parameter("fc1.weight")[0, 0] = float("nan")
+    with pytest.raises(MatchingError, match=r"group 'fc1'.*client 1"):
+        fedma.fuse(models, x)
