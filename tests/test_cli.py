@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fedma.cli import main
 
@@ -70,7 +71,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("run --method magic", "magic"),
         ("run --model nothing", "nothing"),
         ("run --data no-such-data", "no-such-data"),
-        ("run --data {folder}", "label"),
+        ("run --data {folder}/empty", "neither parquet"),
+        ("run --data {folder}/unlabelled", "label"),
         ("run --alpha 0", "alpha"),
         ("run --alpha x", "alpha"),
         ("run --clients 5000", "clients"),
@@ -90,6 +92,9 @@ def test_every_mistake_gives_one_line_and_exit_code_2(
     arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.toml").write_text("alpha = ")
+    (tmp_path / "unlabelled").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "unlabelled" / "one.png")
+    (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(SystemExit) as end:

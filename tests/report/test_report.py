@@ -165,10 +165,7 @@ def test_runs_of_other_settings_keep_their_own_rows_and_say_in_what_they_differ(
 
 
 def test_methods_run_apart_share_a_table(tmp_path: Path) -> None:
-    apart = [
-        run_folder(tmp_path / method, [line(method, 1, 0.9)], method=[method])
-        for method in ("fedma", "fedavg")
-    ]
+    apart = [run_folder(tmp_path / method, [line(method, 1, 0.9)], method=[method]) for method in ("fedma", "fedavg")]
     assert [(row["settings"], row["method"], row["seeds"]) for row in rows([read(run) for run in apart])] == [
         ("", "FedMA", 1),
         ("", "FedAvg", 1),

@@ -80,16 +80,16 @@ def _vgg(norm):
         layers += [conv(channels[k], channels[k + 1], bias=not norm)]
         layers += [nn.BatchNorm2d(channels[k + 1])] if norm else []
         layers += [nn.ReLU(inplace=True), nn.MaxPool2d(2)] if k % 2 else [nn.ReLU()]
-    head = [nn.Flatten(), nn.Dropout(), nn.Linear(144, 12), nn.ReLU(), nn.Linear(12, 11), nn.ReLU(), nn.Linear(11, 10)]
+    head = [nn.Flatten(), nn.Dropout(), nn.Linear(36, 12), nn.ReLU(), nn.Linear(12, 11), nn.ReLU(), nn.Linear(11, 10)]
     return nn.Sequential(*layers, *head)
 
 
-@entry((2, 3, 32, 32))
+@entry((2, 3, 16, 16))
 def vgg9():
     return _vgg(norm=False)
 
 
-@entry((2, 3, 32, 32))
+@entry((2, 3, 16, 16))
 def vgg9_bn():
     return _vgg(norm=True)
 
@@ -242,7 +242,10 @@ class StyleNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.encode, self.norm1 = nn.Conv2d(3, 6, 3, padding=1, padding_mode="reflect"), nn.InstanceNorm2d(6, affine=True)
+        self.encode, self.norm1 = (
+            nn.Conv2d(3, 6, 3, padding=1, padding_mode="reflect"),
+            nn.InstanceNorm2d(6, affine=True),
+        )
         self.decode, self.norm2, self.out = conv(6, 4), nn.InstanceNorm2d(4), conv(4, 3)
 
     def forward(self, x):
@@ -327,7 +330,12 @@ class ConvNeXtBlock(nn.Module):
 @entry((2, 3, 8, 8))
 def conv_next():
     return nn.Sequential(
-        nn.Conv2d(3, 4, 2, 2), ConvNeXtBlock(4), ConvNeXtBlock(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+        nn.Conv2d(3, 4, 2, 2),
+        ConvNeXtBlock(4),
+        ConvNeXtBlock(4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
     )
 
 

@@ -480,3 +480,47 @@ class LearntNorm(nn.Module):
         x = self.a(x).cumsum(1)
         x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
         return self.b(F.normalize(x * self.scale + self.shift, dim=-1)).logsumexp(1)
+
+
+@entry((2, 3, 8))
+class AttentionAmongHeads(nn.Module):
+    """Heads attend to each other: their dimensions meet, and can only be ordered alike in all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(8, 12) for _ in range(3))
+        self.fc = nn.Linear(12, 3)
+
+    def forward(self, x):
+        q, k, v = (project(x).unflatten(-1, (3, 4)) for project in (self.q, self.k, self.v))
+        y = F.scaled_dot_product_attention(q, k, v) + v
+        return self.fc(torch.einsum("bthd,btgd,btgc->bthc", q, k, y).flatten(2))
+
+
+@entry((2, 5, 4))
+class PackedLSTM(nn.Module):
+    """Sequences of different lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.rnn, self.fc = nn.Linear(4, 5), nn.LSTM(5, 6, 2, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x):
+        packed = nn.utils.rnn.pack_padded_sequence(self.embed(x), torch.tensor([5, 3]), batch_first=True)
+        out, _ = self.rnn(packed)
+        return self.fc(nn.utils.rnn.pad_packed_sequence(out, batch_first=True)[0]).sum(1)
+
+
+@entry((2, 6, 5))
+class Masked(nn.Module):
+    """Entries chosen by a mask, and added up where they belong."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(5, 7), nn.Linear(7, 6), nn.Linear(6, 3)
+        self.register_buffer("mask", torch.tensor([[True, False, True, True, False, True]] * 2))
+
+    def forward(self, x):
+        chosen = self.b(F.relu(self.a(x))[self.mask])
+        where = torch.tensor([0, 0, 1, 1, 0, 1, 0, 1])
+        return self.c(torch.zeros(2, 6, dtype=x.dtype).index_add(0, where, chosen))

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -145,10 +146,12 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def _first_lines(box: str) -> str:
-    """The message in the parser's box, without the box and the help below it."""
-    inside = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    rule = next((n for n, line in enumerate(inside) if set(line) == {"─"}), len(inside))
-    return " ".join(inside[:rule]) + "; see fedma --help, or --help after a command"
+    """The message in the parser's box, without its title and the help below; the box may be drawn in ASCII."""
+    lines = [line.strip("│╰╯ ") for line in box.splitlines()][1:]
+    message = itertools.takewhile(
+        lambda line: line.strip("─-"), itertools.dropwhile(lambda line: not line.strip("─-"), lines)
+    )
+    return " ".join(message) + "; see fedma --help, or --help after a command"
 
 
 def _configured(arguments: Sequence[str]) -> Settings:

@@ -41,8 +41,12 @@ def learn(prior: Prior, clients: Sequence[Array], slots: Slots, *, learn_mean: b
     Source: expectation maximisation of the model of Wang et al. 2020, section 2, with the slots' values as the
         hidden variables. The paper keeps its hyper-parameters; SPAHM (Yurochkin et al. 2019) learns them.
     """
+    variance = _variance(prior, clients)
+    floor = _FLOOR * variance
+    if len({int(place) for places in slots for place in places}) == sum(len(places) for places in slots):
+        # Nothing is shared, so only the sum of both variances is known: take the units at their word.
+        return replace(prior, slot_scale=variance * float(prior.slot.mean()), unit_scale=floor)
     sums = _Sums.gather(prior, clients, slots)
-    floor = _FLOOR * _variance(prior, clients)
     shift = 0.0
     for _ in range(_STEPS):
         slot_scale, unit_scale, step = sums.maximise(prior, shift)
@@ -91,7 +95,7 @@ class _Sums:
         expected = second / (s * posterior) ** 2 + n / posterior
         between = float((prior.slot * expected).sum()) / (n * posterior.size)
         within = square + float((self.weight * expected - 2 * second / (s * posterior)).sum())
-        move = float((prior.slot * first / (s * posterior)).sum() / (n * (prior.slot * np.ones_like(posterior)).sum()))
+        move = float((prior.slot * first / (s * posterior)).sum()) / (n * len(posterior) * float(prior.slot.sum()))
         return between, within / self.observed, move
 
 

@@ -91,8 +91,9 @@ class Slots:
     def gains(self, client: int) -> Array:
         """Units × slots: by how much a unit in a slot scores above the same unit in a slot of its own.
 
-        Source: Wang et al. 2020, section 2, equations 3 and 4, squares expanded into matrix products. Departures: slot values
-            are integrated out (their log-determinants), unless `reference`; popularity as in `_popularity`.
+        Source: Wang et al. 2020, section 2, the cost of BBP-MAP, its squares expanded into matrix products.
+            Departures: slot values are integrated out (hence the log-determinants), unless `reference`; popularity
+            as in `_popularity`.
         """
         a, tau, n = self.prior.precision(client), self.prior.tau, self.prior.repeat
         v, square, S, R = self.units[client], self.squares[client], self.sums, self.precision
@@ -130,9 +131,9 @@ class Slots:
     def _constant(self, client: int) -> float:
         """The part of the objective that depends on the hyper-parameters and not on the assignment."""
         a, v = self.prior.precision(client), self.units[client]
-        seen = a > 0
-        if self.rule.reference:
+        if self.rule.reference:  # from values centred on mu0, as they are here, back to H and h0
             return float((2 * v * self.prior.mean + a * self.prior.mean**2).sum())
+        seen = a > 0
         fit = float((self.squares[client][:, seen] / a[seen]).sum())
         return len(v) * self.prior.repeat * float(np.log(a[seen]).sum()) - fit
 
@@ -145,13 +146,14 @@ def sweep(slots: Slots, order: Iterable[int]) -> bool:
     moved = False
     for client in order:
         before = slots.unseat(client) if client in slots.assignments else None
-        slots_now = _choose(slots, client, before)
-        slots.seat(client, slots_now)
-        moved |= before is None or bool((slots_now != before).any())
+        after = _choose(slots, client, before)
+        slots.seat(client, after)
+        moved |= before is None or bool((after != before).any())
     return moved
 
 
 def _choose(slots: Slots, client: int, before: Index | None) -> Index:
+    """Where a client's units go, all others being seated; `before` is where they sat, if they did."""
     units = len(slots.units[client])
     if not len(slots.owners):
         return np.full(units, OWN)

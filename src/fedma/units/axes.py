@@ -1,18 +1,18 @@
 """Symbols for the axes of tensors: a small algebra of leaves, products and concatenations.
 
 A **leaf** is a run of units of which nothing more is known. A **symbol** is what one axis of one tensor carries: a
-concatenation of segments, each a product of leaves (outermost first). A leaf that turns out to be composed is *bound* to
-such an expression, so whatever is learnt about one tensor is at once known of all that share its leaves.
+concatenation of segments, each a product of leaves (outermost first). A leaf that turns out to be composed is *bound*
+to such an expression, so whatever is learnt about one tensor is at once known of all that share its leaves.
 
     leaf(6)                     ┄ six units
     product(leaf(2), leaf(3))   ┄ two blocks of three
     concat(leaf(4), leaf(2))    ┄ four units, then two others
 
-Everything that a rule can say comes down to five verbs: `unify` two symbols (their units are the same, in the same order),
-`split` one into consecutive parts, `factor` one into nested blocks, `pin` one (its units must stay in place), and
-`hold` one (its number of units must stay). Where two expressions cannot be aligned both are pinned: freedom is lost, never
-soundness. A leaf is bound only to leaves smaller than itself, or to one other leaf of its size, so no expression can
-come to contain itself.
+Everything that a rule can say comes down to five verbs: `unify` two symbols (their units are the same, in the same
+order), `split` one into consecutive parts, `factor` one into nested blocks, `pin` one (its units must stay in place),
+and `hold` one (its number of units must stay). Where two expressions cannot be aligned both are pinned: freedom is
+lost, never soundness. A leaf is bound only to leaves smaller than itself, or to one other leaf of its size, so no
+expression can come to contain itself.
 """
 
 import math

@@ -1,16 +1,18 @@
 """Which units may be ordered separately inside each block of another group (dimensions inside a head)."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fedma.units.axes import Leaf, Segment, leaves, resolve
-from fedma.units.tracer import Symbols, Tracer
+from fedma.units.tracer import Tracer
+from fedma.units.values import Symbols
 
 
 def inside(tracer: Tracer, found: Sequence[Leaf]) -> dict[Leaf, tuple[Leaf, ...]]:
     """For every group, the groups inside whose blocks its units may be ordered separately, outermost first.
 
     Units may be ordered separately in each block where every tensor that carries them says, entry by entry, which block
-    it is, and no operation mixes blocks while it carries the units along.
+    it is, and no operation mixes blocks while it carries the units along, or lets the units of two blocks meet.
     """
     wanted = set(found)
     around: dict[Leaf, set[Leaf]] = {}
@@ -19,8 +21,12 @@ def inside(tracer: Tracer, found: Sequence[Leaf]) -> dict[Leaf, tuple[Leaf, ...]
             around[unit] = around[unit] & known if unit in around else known
     for mix in tracer.mixes:
         over = {unit for symbol in mix.over for unit in leaves(symbol)}
-        for unit in {unit for symbol in mix.across for unit in leaves(symbol)} & around.keys():
+        across = Counter(unit for symbol in mix.across for unit in leaves(symbol))
+        for unit in across.keys() & around.keys():
             around[unit] = around[unit] - over
+        meeting = {block for block, times in across.items() if times > 1}
+        for unit in over & around.keys():
+            around[unit] = around[unit] - meeting
     return _ordered(found, around)
 
 

@@ -46,9 +46,7 @@ def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:
     found = _free(tracer)
     per = blocks.inside(tracer, found)
     names = _names(tracer, found)
-    layouts = {
-        name: tuple(_layout(symbol, names) for symbol in value.symbols) for name, value in tracer.owned.items()
-    }
+    layouts = {name: tuple(_layout(symbol, names) for symbol in value.symbols) for name, value in tracer.owned.items()}
     tracer.warn(unit.pinned for value in tracer.owned.values() for symbol in value.symbols for unit in leaves(symbol))
     return UnitGraph(
         groups={
@@ -129,7 +127,7 @@ def _names(tracer: Tracer, found: Iterable[Leaf]) -> dict[Leaf, str]:
 
 
 def _title(parameter: str, hint: str) -> str:
-    """`conv1.weight` → `conv1`, `lstm.weight_ih_l1_reverse` → `lstm.l1.reverse`; `attn.q.weight` as heads → `attn.heads`."""
+    """`conv1.weight` → `conv1`, `lstm.weight_ih_l1` → `lstm.l1`, the heads in `attn.q.weight` → `attn.heads`."""
     path, _, last = parameter.rpartition(".")
     if hint:
         parent = path.rpartition(".")[0] if last in ("weight", "bias") else path

@@ -15,7 +15,8 @@ from torch.utils import _pytree as pytree
 from fedma.units.axes import pin
 from fedma.units.inputs import Inputs, own_all
 from fedma.units.state import tensors
-from fedma.units.tracer import Shape, Tracer, Value
+from fedma.units.tracer import Tracer
+from fedma.units.values import Shape, Value
 
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
@@ -31,7 +32,7 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Export speaks of its own internals and of our models' (deprecated arguments, unused outputs): none of it is news."""
+    """Export speaks of its own internals, and prints what it had when it refuses a model: none of it is news."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -97,14 +98,16 @@ class _Walk:
     def _call(self, node: fx.Node, env: dict[fx.Node, Any]) -> Any:
         args, kwargs = fx.node.map_arg((list(node.args), dict(node.kwargs)), env.__getitem__)
         if node.target is operator.getitem:
-            return args[0][args[1]]
+            container: Any = args[0]
+            return container[args[1]]
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             return self._nested(node, args)
         results = node.meta.get("val")
         several = isinstance(results, list | tuple)
-        shapes: list[Shape | None] = [_shape(r) for r in (results if several else [results])]
+        shapes = [_shape(result) for result in (results if isinstance(results, list | tuple) else [results])]
         if not hasattr(node.target, "_schema") or not any(shape is not None for shape in shapes):
-            _leaves_torch(args, kwargs)
+            if results is not None and not str(node.target).startswith("aten.sym_"):
+                _leaves_torch(args, kwargs)
             return results
         values = self.tracer.apply(node.target, args, kwargs, shapes, where=_path(node))
         return values if several else values[0]
@@ -112,8 +115,8 @@ class _Walk:
     def _nested(self, node: fx.Node, args: list[Any]) -> Any:
         """A part of the graph under another mode (no gradients, autocast): the same operations."""
         body = next((arg for arg in args if isinstance(arg, fx.GraphModule)), None)
-        if body is None or not node.target.__name__.startswith("wrap"):
-            raise NotImplementedError(f"{node.target.__name__} in {_path(node)}")
+        if body is None or not str(node.target).startswith("wrap"):
+            raise NotImplementedError(f"{node.target} in {_path(node)}")
         given = args[args.index(body) + 1 :]
         names = [inner for inner in body.graph.nodes if inner.op == "placeholder"]
         return self._graph(body, dict(zip(names, given, strict=True)))

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from fedma.units import rules, verify as law
+from fedma.units import rules
+from fedma.units import verify as law
 from fedma.units.derive import derive
 from fedma.units.graph import UnitGraph
 from fedma.units.inputs import Examples, Inputs, at_rest, run

@@ -160,7 +160,7 @@ class UnitGraph:
         return self.slice(model, orders)
 
     def slice(self, model: nn.Module, keep: Maps) -> nn.Module:
-        """A new model with only these units of every group named, in this order; the model may be wider than the graph."""
+        """A new model with only these units of every group named, in this order; it may be wider than the graph."""
         own = weights_of(model)
         widths = self.widths_in(own)
         return rebuild(model, self.gather(own, self._per_block(keep, widths), widths))
@@ -177,7 +177,9 @@ class UnitGraph:
             if group is None:
                 raise GraphError(f"there is no group {name!r}; the groups are {', '.join(self.groups)}")
             if width < narrow[name]:
-                raise GraphError(f"group {name} has {narrow[name]} units, {width} are wanted: use `slice` to drop units")
+                raise GraphError(
+                    f"group {name} has {narrow[name]} units, {width} are wanted: use `slice` to drop units"
+                )
             if width > narrow[name] and not group.growable:
                 raise GraphError(f"group {name} cannot grow: {group.reason}")
         return self.resized(model, widths)
@@ -227,7 +229,9 @@ class UnitGraph:
             constant = all(self.fixed.get((name, a)) == "constant" for a in range(len(axes)))
             if name not in aside and not constant:
                 size = math.prod(layout.extent(axis, {}) for axis in axes)
-                still = math.prod(layout.extent(tuple(s for s in axis if not layout.groups_of(((s,),))), {}) for axis in axes)
+                still = math.prod(
+                    layout.extent(tuple(s for s in axis if not layout.groups_of(((s,),))), {}) for axis in axes
+                )
                 moving, total = moving + size - still, total + size
         return moving / total if total else 0.0
 

@@ -11,7 +11,8 @@ from torch.utils import _pytree as pytree
 
 from fedma.errors import GraphError
 from fedma.units.state import tensors
-from fedma.units.tracer import Tracer, Value
+from fedma.units.tracer import Tracer
+from fedma.units.values import Value
 
 Examples = Tensor | Sequence[Any] | Mapping[str, Any]
 """A tensor, a sequence of positional arguments, or a mapping of keyword arguments."""

@@ -148,7 +148,7 @@ def _mapped(
     per: Mapping[str, tuple[str, ...]],
 ) -> Tensor:
     """The wide coordinate of one factor at every step of its segment, shaped to broadcast over the tensor."""
-    a, s = where
+    a, _ = where
     here = _along(unit, a, len(axes))
     if factor.group is None or factor.group not in maps:
         return here

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fedma.units.axes import pin
 from fedma.units.inputs import Inputs, own_all
 from fedma.units.state import tensors
-from fedma.units.tracer import Tracer, Value
+from fedma.units.tracer import Tracer
+from fedma.units.values import Value
 
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
@@ -64,10 +65,11 @@ class Recorder(TorchDispatchMode):
         several = isinstance(result, list | tuple)
         results = list(result) if several else [result]
         if not any(isinstance(r, Tensor) for r in results):
-            self._leaves_torch(values)
+            if result is not None:
+                self._leaves_torch(values)
             return result
         shapes = [tuple(r.shape) if isinstance(r, Tensor) else None for r in results]
-        made = self.tracer.apply(func, *values, shapes, where=self.path[-1] if self.path else "")
+        made = self.tracer.apply(func, values[0], values[1], shapes, where=self.path[-1] if self.path else "")
         for tensor, value in zip(results, made, strict=True):
             if value is not None and not self._is_argument(tensor, args, kwargs):
                 self.label(tensor, value)

@@ -56,3 +56,8 @@ def rule(
 def find(name: str) -> Rule | None:
     """The rule for an operation, if there is one."""
     return _RULES.get(name)
+
+
+def names(text: str) -> list[str]:
+    """The words of a text: for rules that hold for many operations."""
+    return text.split()

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, instancenorm, rnn
@@ -9,6 +10,9 @@ from torch.nn.modules import batchnorm, conv, instancenorm, rnn
 from fedma.errors import GraphError
 from fedma.units.inputs import at_rest
 from fedma.units.state import tensors
+
+Home = tuple[dict[str, Any], str]
+"""Where a module keeps a tensor."""
 
 
 def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -27,7 +31,9 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     own = tensors(model)
     strangers = sorted(weights.keys() - own.keys())
     if strangers:
-        raise GraphError(f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…")
+        raise GraphError(
+            f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…"
+        )
     fresh = copied(model)
     homes = _homes(fresh)
     for name, tensor in tensors(fresh).items():
@@ -44,8 +50,9 @@ def _follow(module: nn.Module) -> None:
     for kind, follow in _FOLLOW:
         if isinstance(module, kind):
             return follow(module)
-    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
-        module.nx, module.nf = module.weight.shape
+    if type(module).__name__ == "Conv1D" and isinstance(module.weight, Tensor):
+        nx, nf = module.weight.shape
+        module.__dict__.update({"nx": nx, "nf": nf})
     return None
 
 
@@ -58,24 +65,26 @@ def copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except RuntimeError as error:
+        line = str(error).partition("\n")[0]
         raise GraphError(
-            f"{type(model).__name__} cannot be copied ({str(error).partition(chr(10))[0]}); weight or spectral norm of the old "
-            "kind is the usual cause: use torch.nn.utils.parametrizations instead"
+            f"{type(model).__name__} cannot be copied ({line}); weight or spectral norm of the old kind is the usual "
+            "cause: use torch.nn.utils.parametrizations instead"
         ) from error
 
 
-def _homes(model: nn.Module) -> dict[int, list[tuple[dict[str, Tensor | None], str]]]:
+def _homes(model: nn.Module) -> dict[int, list[Home]]:
     """Every dictionary entry that holds a tensor, by the tensor's identity."""
-    homes: dict[int, list[tuple[dict[str, Tensor | None], str]]] = {}
+    homes: dict[int, list[Home]] = {}
     for module in model.modules():
-        for holder in (module._parameters, module._buffers):
+        holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for holder in holders:
             for name, tensor in holder.items():
                 if tensor is not None:
                     homes.setdefault(id(tensor), []).append((holder, name))
     return homes
 
 
-def _replace(homes: list[tuple[dict[str, Tensor | None], str]], old: Tensor, new: Tensor) -> None:
+def _replace(homes: list[Home], old: Tensor, new: Tensor) -> None:
     value = new.detach().to(device=old.device, dtype=old.dtype, copy=True)
     if isinstance(old, nn.Parameter):
         value = nn.Parameter(value, requires_grad=old.requires_grad)
@@ -129,10 +138,10 @@ def _prelu(module: nn.PReLU) -> None:
 
 def _recurrent(module: rnn.RNNBase) -> None:
     gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
-    rows, module.input_size = module.weight_ih_l0.shape
-    module.hidden_size = rows // gates
-    if module.proj_size:
-        module.proj_size = module.weight_hh_l0.shape[1]
+    w_ih, w_hh = (module._parameters[name] for name in ("weight_ih_l0", "weight_hh_l0"))
+    if w_ih is not None and w_hh is not None:
+        module.hidden_size, module.input_size = w_ih.shape[0] // gates, w_ih.shape[1]
+        module.proj_size = w_hh.shape[1] if module.proj_size else 0
     module._init_flat_weights()
 
 

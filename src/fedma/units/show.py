@@ -39,7 +39,7 @@ def describe(axis: Axis, group: str) -> str:
             found.append((at, form))
         at += extent((segment,), {})
     forms = {form for _, form in found}
-    text = next(iter(forms)) if len(forms) == 1 else "mixed"
+    text = next(iter(forms)) if len(forms) == 1 else ""
     text = "" if text == "units" else text
     if len(found) > 1:
         return f"{len(found)} parts{' of ' + text if text else ''} at " + ", ".join(str(start) for start, _ in found)

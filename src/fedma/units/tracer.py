@@ -1,105 +1,20 @@
 """From operations to symbols: what a forward pass says about the axes of the tensors that go through it."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from fedma.errors import PinnedWarning
-from fedma.units.axes import Misfit, Source, Symbol, hint, hold, leaf, leaves, pin, unify
+from fedma.units.axes import Misfit, Source, Symbol, leaf, pin, unify
+from fedma.units.call import Call, Mix, NoRule
 from fedma.units.registry import Rule, find
+from fedma.units.values import Memory, Shape, Symbols, Value, map_values, values_in
 
-Symbols = tuple[Symbol, ...]
-Shape = tuple[int, ...]
 CONSTANT_LIMIT = 10_000_000
 """Constants with more entries than this are not searched for axes along which they are uniform."""
-
-
-@dataclass
-class Memory:
-    """What the views of one tensor share: whether all its entries are equal, so that it constrains nothing."""
-
-    uniform: bool = False
-
-
-@dataclass(frozen=True)
-class Deferred:
-    """An axis of which it is not yet known whether it will be taken apart, position by position, or used as a whole.
-
-    A stack of several tensors, or queries, keys and values in one matrix: taken apart, every part has units of its own;
-    used as a whole, the parts have to agree.
-
-    Attributes:
-        axis: the axis in question.
-        parts: the symbols of every part, without that axis.
-        whole: the symbols of the value as one tensor.
-    """
-
-    axis: int
-    parts: Callable[[], list[Symbols]]
-    whole: Callable[[], Symbols]
-
-
-class Value:
-    """A tensor on its way through the model.
-
-    Attributes:
-        shape: lengths of the axes.
-        weight: made from the model's parameters and constants alone; such values remember which parameter axes they show.
-        memory: shared with its views.
-        deferred: set while nobody has used the value as a whole.
-    """
-
-    def __init__(
-        self,
-        symbols: Symbols | None = None,
-        *,
-        shape: Shape = (),
-        weight: bool = False,
-        memory: Memory | None = None,
-        deferred: Deferred | None = None,
-    ) -> None:
-        self.shape = shape if symbols is None else tuple(symbol.size for symbol in symbols)
-        self.weight = weight
-        self.memory = memory or Memory()
-        self.deferred = deferred
-        self._symbols = symbols
-
-    @property
-    def settled(self) -> bool:
-        """Whether the symbols are decided."""
-        return self._symbols is not None
-
-    @property
-    def symbols(self) -> Symbols:
-        """One for each axis; to ask decides what was deferred."""
-        if self._symbols is None:
-            self._symbols = self.deferred.whole() if self.deferred else ()
-            self.deferred = None
-        return self._symbols
-
-    @symbols.setter
-    def symbols(self, symbols: Symbols) -> None:
-        self._symbols, self.deferred = symbols, None
-        self.shape = tuple(symbol.size for symbol in symbols)
-
-    def __getitem__(self, axis: int) -> Symbol:
-        return self.symbols[axis]
-
-    def __len__(self) -> int:
-        return len(self.shape)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """An operation mixed the units `over` while it carried the units `across` along."""
-
-    over: Symbols
-    across: Symbols
 
 
 class Tracer:
@@ -175,24 +90,25 @@ class Tracer:
             where: path of the module that calls it.
         """
         self.operations += 1
-        name, in_place = _name(op)
+        name = _name(op)
         rule = find(name)
         bound = _bind(op, args, kwargs)
-        inputs = _values(bound)
+        inputs = values_in(bound)
         for value in inputs:
             self._use(value)
-        uniform = bool(rule and rule.keeps_uniform) and all(v.memory.uniform for v in inputs) and bool(inputs)
+        uniform = bool(inputs) and rule is not None and rule.keeps_uniform and all(v.memory.uniform for v in inputs)
         view = any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
-        call = Call(name, where, self._prepared(bound, plain=uniform or view), shapes, self)
-        symbols = self._ruled(rule, call)
+        call = Call(name, where, bound if uniform or view else map_values(_free, bound), shapes, self)
         weight = all(value.weight for value in inputs)
-        results = [self._result(s, weight, uniform or bool(rule and rule.makes_uniform)) for s in symbols]
-        if view and inputs:
-            for result in results:
-                if result is not None:
-                    result.memory = inputs[0].memory
-        if in_place and inputs and results and results[0] is not None:
-            self._overwrite(inputs[0], results[0], moved=bool(rule and rule.view))
+        uniform = uniform or (rule is not None and rule.makes_uniform)
+        results = [self._result(symbols, weight, uniform) for symbols in self._ruled(rule, call)]
+        for result in results if view and inputs else ():
+            if result is not None:
+                result.memory = inputs[0].memory
+        written = values_in([bound[a.name] for a in op._schema.arguments if a.alias_info and a.alias_info.is_write])
+        for target, result in zip(written, results, strict=False):
+            if result is not None:
+                self._overwrite(target, result, moved=rule is not None and rule.view)
         return results
 
     def _use(self, value: Value) -> None:
@@ -200,34 +116,24 @@ class Tracer:
             for name, _ in symbol.sources:
                 self.used.setdefault(name)
 
-    def _prepared(self, bound: dict[str, Any], *, plain: bool) -> dict[str, Any]:
-        """The arguments as a rule shall see them: uniform tensors are free, unless they are only rearranged."""
-
-        def ready(value: Any) -> Any:
-            if isinstance(value, Value) and value.memory.uniform and not plain:
-                return Value(tuple(leaf(n) for n in value.shape), weight=value.weight, memory=value.memory)
-            return value
-
-        return {key: _map(ready, argument) for key, argument in bound.items()}
-
-    def _ruled(self, rule: "Rule | None", call: "Call") -> "list[Symbols | Value | None]":
+    def _ruled(self, rule: Rule | None, call: Call) -> list[Symbols | Value | None]:
         try:
             if rule is None:
                 raise NoRule(f"no rule for {call.name}")
             given = rule.function(call)
-            if isinstance(given, Value) or isinstance(given, tuple):
+            if isinstance(given, Value | tuple):
                 given = [given]
             results = list(given) + [None] * (len(call.shapes) - len(given))
             return [_fitted(r, shape, call.name) for r, shape in zip(results, call.shapes, strict=True)]
         except (NoRule, Misfit) as reason:
             why = f"{reason}" + (f" in {call.where}" if call.where else "")
             self.warned.add(why)
-            for value in _values(call.args):
+            for value in values_in(call.args):
                 for symbol in value.symbols:
                     pin(symbol, why)
             return [_fitted(None, shape, call.name) for shape in call.shapes]
 
-    def _result(self, result: "Symbols | Value | None", weight: bool, uniform: bool) -> "Value | None":
+    def _result(self, result: Symbols | Value | None, weight: bool, uniform: bool) -> Value | None:
         if isinstance(result, Value):
             result.weight = weight
             return self.note(result)
@@ -241,6 +147,7 @@ class Tracer:
         """An operation in place: the tensor, and all its views, now hold the result."""
         if moved:
             target.symbols = result.symbols
+        if moved or target.shape != result.shape:
             return
         for old, new in zip(target.symbols, result.symbols, strict=True):
             unify(old, new)
@@ -257,114 +164,13 @@ class Tracer:
                 warnings.warn(message, PinnedWarning, stacklevel=4)
 
 
-class NoRule(Exception):
-    """Nothing is known of an operation, or of this way to call it."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One operation as its rule sees it.
-
-    Attributes:
-        name: of the operation, without overload ("linear", "mylib::op").
-        where: path of the module that calls it.
-        args: every argument of its schema by name, defaults included, with `Value`s for tensors.
-        shapes: of its results; None for a result that is no tensor.
-        tracer: where facts about several axes are noted.
-    """
-
-    name: str
-    where: str
-    args: Mapping[str, Any]
-    shapes: list[Shape | None]
-    tracer: Tracer
-
-    def __getitem__(self, name: str) -> Any:
-        return self.args[name]
-
-    def get(self, *names: str) -> Any:
-        """The first argument of these names that there is, or None."""
-        return next((self.args[name] for name in names if self.args.get(name) is not None), None)
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of the first result."""
-        return next(shape for shape in self.shapes if shape is not None)
-
-    @property
-    def values(self) -> list[Value]:
-        """The tensors among the arguments, in order."""
-        return _values(self.args)
-
-    def fresh(self, *sizes: int) -> Symbols:
-        """Symbols that nothing is known of."""
-        return tuple(leaf(size) for size in sizes)
-
-    def fixed(self, shape: Iterable[int], why: str) -> Symbols:
-        """Symbols of axes that stay in place."""
-        return tuple(leaf(size, pinned=why) for size in shape)
-
-    def broadcast(self, shape: Sequence[int], *operands: Sequence[Symbol]) -> Symbols:
-        """Operands broadcast to a shape: axes of one length carry the same units, an axis of length one none."""
-        result: list[Symbol | None] = [None] * len(shape)
-        for symbols in operands:
-            for axis, symbol in enumerate(symbols, start=len(shape) - len(symbols)):
-                known = result[axis]
-                if symbol.size == shape[axis]:
-                    result[axis] = symbol if known is None else unify(known, symbol)
-                elif symbol.size != 1:
-                    raise Misfit(f"{self.name}: an axis of length {symbol.size} does not broadcast to {shape[axis]}")
-        return tuple(leaf(n) if symbol is None else symbol for n, symbol in zip(shape, result, strict=True))
-
-    def reads(self, weight: Value, axis: int) -> None:
-        """The operation sums over this axis of a weight."""
-        if weight.weight:
-            self.tracer.incoming |= weight[axis].sources
-
-    def makes(self, weight: Value, axis: int) -> None:
-        """The operation makes units of this axis of a weight, whatever else it is used for."""
-        if weight.weight:
-            self.tracer.outgoing |= weight[axis].sources
-
-    def mix(self, over: Iterable[Symbol], across: Iterable[Symbol]) -> None:
-        """The operation mixes some units while it carries others along."""
-        self.tracer.mixes.append(Mix(tuple(over), tuple(across)))
-
-    def appear(self, *symbols: Symbol) -> None:
-        """Units that appear inside the operation, in this order."""
-        self.tracer.note(Value(symbols))
-
-    def keeps_statistics(self, mean: Value | None, variance: Value | None) -> None:
-        """The operation normalises by running statistics held in these buffers."""
-        if mean is not None and variance is not None:
-            names = [next(iter(value[0].sources), ("", 0))[0] for value in (mean, variance)]
-            if all(names) and tuple(names) not in self.tracer.statistics:
-                self.tracer.statistics.append((names[0], names[1]))
-
-    def pin(self, symbols: Iterable[Symbol], why: str) -> None:
-        """These axes stay in place."""
-        for symbol in symbols:
-            pin(symbol, why)
-
-    def hold(self, symbols: Iterable[Symbol], why: str) -> None:
-        """These axes keep their number of units."""
-        for symbol in symbols:
-            hold(symbol, why)
-
-    def hint(self, symbol: Symbol, word: str) -> None:
-        """A word for the name of these units."""
-        hint(symbol, word)
-
-
-def _name(op: Any) -> tuple[str, bool]:
-    """The operation's name as rules know it, and whether it works in place."""
+def _name(op: Any) -> str:
+    """The operation's name as rules know it: without "aten" and without the underscore of an operation in place."""
     namespace, name = op._schema.name.split("::")
-    in_place = any(a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments)
     if namespace != "aten":
-        return f"{namespace}::{name}", in_place
-    if in_place and name.endswith("_") and not name.endswith("__"):
-        name = name[:-1]
-    return name, in_place
+        return f"{namespace}::{name}"
+    in_place = any(a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments)
+    return name[:-1] if in_place and name.endswith("_") and not name.endswith("__") else name
 
 
 def _bind(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -373,16 +179,14 @@ def _bind(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, 
     return {a.name: given.get(a.name, kwargs.get(a.name, a.default_value)) for a in declared}
 
 
-def _map(function: Callable[[Any], Any], argument: Any) -> Any:
-    return pytree.tree_map(function, argument, is_leaf=lambda x: isinstance(x, Value))
+def _free(value: Value) -> Value:
+    """The value as an operation sees it that computes: a tensor whose entries are all equal constrains nothing."""
+    if not value.memory.uniform:
+        return value
+    return Value(tuple(leaf(n) for n in value.shape), weight=value.weight, memory=value.memory)
 
 
-def _values(arguments: Any) -> list[Value]:
-    found = pytree.tree_leaves(arguments, is_leaf=lambda x: isinstance(x, Value))
-    return [value for value in found if isinstance(value, Value)]
-
-
-def _fitted(result: Any, shape: Shape | None, name: str) -> "Symbols | Value | None":
+def _fitted(result: Any, shape: Shape | None, name: str) -> Symbols | Value | None:
     """A rule's answer for one result, checked: a symbol of the right length for each axis."""
     if shape is None or isinstance(result, Value):
         return result if shape is not None else None
@@ -395,6 +199,3 @@ def _fitted(result: Any, shape: Shape | None, name: str) -> "Symbols | Value | N
 
 def _is_fake(tensor: Tensor) -> bool:
     return isinstance(tensor, torch._subclasses.FakeTensor) or tensor.is_meta
-
-
-__all__ = ["Call", "Mix", "NoRule", "Symbols", "Tracer", "Value", "leaves"]

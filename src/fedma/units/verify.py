@@ -1,7 +1,7 @@
 """The permutation law: random orders of all groups at once leave a model's outputs as they are, and zero units too.
 
-The law is tested on a copy whose numbers are all shaken: a bias that starts at zero, or a scale that starts at one, could
-not tell a wrong order from a right one.
+The law is tested on a copy whose numbers are all shaken: a bias that starts at zero, or a scale that starts at one,
+could not tell a wrong order from a right one.
 """
 
 import warnings
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from fedma.errors import GraphError, PinnedWarning
 from fedma.seeds import generator
 from fedma.units import layout
-from fedma.units.graph import UnitGraph
 from fedma.units.axes import BAKED
+from fedma.units.graph import UnitGraph
 from fedma.units.inputs import Inputs, outputs
 from fedma.units.resize import copied
 from fedma.units.state import tensors
@@ -53,7 +53,7 @@ def in_double(inputs: Inputs) -> Inputs:
 
 
 def difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """The largest difference of two sets of outputs, relative to the largest entry of each; infinite if not comparable."""
+    """The largest difference of two sets of outputs, relative to their size; infinite if they cannot be compared."""
     worst = 0.0
     if len(first) != len(second):
         return float("inf")
@@ -92,7 +92,9 @@ class Trial:
             GraphError: the model is random.
         """
         if self.random:
-            raise GraphError("the model gives other outputs every time, in evaluation mode too: nothing can be verified")
+            raise GraphError(
+                "the model gives other outputs every time, in evaluation mode too: nothing can be verified"
+            )
         orders = graph.random_orders(generator(0, "orders"))
         other = graph.permute(self.model, {name: orders[name] for name in groups})
         gap = difference(self.expected, _quietly(other, self.inputs))
@@ -106,7 +108,8 @@ class Trial:
         try:
             found = _quietly(wider, self.inputs)
         except Exception as error:
-            return f"its size is fixed in the model ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:80]})"
+            line = str(error).strip().partition("\n")[0]
+            return f"its size is fixed in the model ({type(error).__name__}: {line[:80]})"
         return "" if difference(self.expected, found) <= self.tolerance else "a zero unit changes the function"
 
 
@@ -132,7 +135,7 @@ def failing(names: Sequence[str], test: Callable[[Sequence[str]], str]) -> dict[
 
 
 def growable(graph: UnitGraph, trial: Trial) -> UnitGraph:
-    """The graph with its groups marked as growable or not, by trying; what a view seems to fix is tried too, all at once."""
+    """The graph with its groups marked as growable or not, by trying; what views seem to fix is tried too, at once."""
     free = [name for name, group in graph.groups.items() if group.growable]
     baked = [name for name, group in graph.groups.items() if group.reason == BAKED]
     stuck = failing(free, lambda some: trial.widened(graph, some))
@@ -151,7 +154,9 @@ def lawful(graph: UnitGraph, trial: Trial) -> UnitGraph:
     wrong = failing(list(graph.groups), lambda some: trial.permuted(graph, some))
     for name, why in wrong.items():
         warnings.warn(
-            f"group {name} is left in place: {why}; a rule for one of its operations is wrong", PinnedWarning, stacklevel=3
+            f"group {name} is left in place: {why}; a rule for one of its operations is wrong",
+            PinnedWarning,
+            stacklevel=3,
         )
         graph = graph.pin(name, "breaks the permutation law")
     return graph

@@ -1,5 +1,6 @@
 """What each operation says about the axes of its tensors: one file per family, one table for all."""
 
+from fedma.units.registry import Rule, find, rule
 from fedma.units.rules import (
     attention,
     convolution,
@@ -7,12 +8,12 @@ from fedma.units.rules import (
     indexing,
     linear,
     normalisation,
+    parts,
     pooling,
     recurrent,
     reduction,
     shape,
 )
-from fedma.units.registry import Rule, find, rule
 
 __all__ = [
     "Rule",
@@ -23,6 +24,7 @@ __all__ = [
     "indexing",
     "linear",
     "normalisation",
+    "parts",
     "pooling",
     "recurrent",
     "reduction",

@@ -1,8 +1,9 @@
 """Scaled dot-product attention: heads are blocks, with dimensions of queries and keys, and of values, inside."""
 
 from fedma.units.axes import Symbol, factor, product, unify
+from fedma.units.call import Call
 from fedma.units.registry import rule
-from fedma.units.tracer import Call, Symbols, Value
+from fedma.units.values import Symbols, Value
 
 
 @rule(
@@ -39,7 +40,7 @@ def attention(op: Call) -> list[Symbols | None]:
 
 
 def _batch(op: Call, query: Value, key: Value, value: Value) -> Symbols:
-    """The axes before positions and dimensions; with fewer heads of keys than of queries, these share them in blocks."""
+    """The axes before positions and dimensions; where there are fewer heads of keys, queries share them in blocks."""
     if len(query) > 3 and query.shape[-3] != key.shape[-3]:
         shared, repeated = factor(query[-3], [key.shape[-3], query.shape[-3] // key.shape[-3]])
         unify(shared, key[-3], value[-3])

@@ -1,11 +1,21 @@
 """Convolutions, in any number of dimensions, grouped, depthwise and transposed."""
 
 from fedma.units.axes import Symbol, factor, leaf, product, unify
+from fedma.units.call import Call
 from fedma.units.registry import rule
-from fedma.units.tracer import Call, Symbols, Value
+from fedma.units.values import Symbols, Value
 
 
-@rule("conv1d", "conv2d", "conv3d", "convolution", "_convolution", "thnn_conv2d", "_slow_conv2d_forward", "conv_depthwise3d")
+@rule(
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "convolution",
+    "_convolution",
+    "thnn_conv2d",
+    "_slow_conv2d_forward",
+    "conv_depthwise3d",
+)
 @rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cudnn_convolution", "mkldnn_convolution")
 def convolution(op: Call) -> Symbols:
     """Kernel and positions stay in place; channels are the units, in blocks when the convolution is grouped."""
@@ -36,7 +46,7 @@ def _plain(op: Call, channels: Symbol, weight: Value, transposed: bool) -> tuple
 
 
 def _grouped(op: Call, channels: Symbol, weight: Value, groups: int, transposed: bool) -> tuple[Symbol, Symbol]:
-    """The same, where only channels of one group meet: `axis 0 = groups × rows`, input channels `= groups × columns`."""
+    """The same, where only channels of one group meet: axis 0 is `groups × rows`, the input `groups × columns`."""
     block, rows = factor(weight[0], [groups, weight[0].size // groups])
     columns = weight[1]
     unify(channels, product(block, rows) if transposed else product(block, columns))

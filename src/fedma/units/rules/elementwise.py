@@ -1,10 +1,11 @@
 """Operations that act entry by entry: operands broadcast to the result, and axes of one length carry the same units."""
 
 from fedma.units.axes import leaf, split, unify
-from fedma.units.registry import rule
-from fedma.units.tracer import Call, Symbols
+from fedma.units.call import Call
+from fedma.units.registry import names, rule
+from fedma.units.values import Symbols
 
-ELEMENTWISE = """
+ELEMENTWISE = names("""
 __and__ __lshift__ __or__ __rshift__ __xor__ _autocast_to_full_precision _autocast_to_reduced_precision _conj
 _prelu_kernel _unsafe_copy abs absolute acos acosh add addcdiv addcmul alpha_dropout angle arccos arcsin arctan
 arctan2 asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift
@@ -18,15 +19,15 @@ neg negative nextafter not_equal polar positive pow rad2deg real reciprocal relu
 resolve_neg round rrelu rrelu_with_noise rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus
 softshrink special_erf special_expit special_expm1 special_log1p sqrt square sub subtract tan tanh tanhshrink
 threshold to_dense true_divide trunc where xlogy
-""".split()
-UNIFORM = """
+""")
+UNIFORM = names("""
 zeros ones full empty new_zeros new_ones new_full new_empty empty_strided new_empty_strided empty_permuted zeros_like
 ones_like full_like empty_like zero fill
-""".split()
-POSITIONS = """
-arange rand randn randint linspace logspace eye randperm triu_indices tril_indices range scalar_tensor rand_like randn_like
-randint_like bernoulli normal uniform exponential log_normal
-""".split()
+""")
+POSITIONS = names("""
+arange rand randn randint linspace logspace eye randperm triu_indices tril_indices range scalar_tensor rand_like
+randn_like randint_like bernoulli normal uniform exponential log_normal
+""")
 
 
 @rule(*ELEMENTWISE, keeps_uniform=True)
@@ -83,8 +84,11 @@ def nothing(op: Call) -> list[Symbols | None]:
 @rule("meshgrid")
 def meshgrid(op: Call) -> list[Symbols | None]:
     """Every vector repeated along the axes of the others."""
-    return [op.broadcast(shape, *(_laid(v.symbols, d, len(shape)) for d, v in enumerate(op["tensors"])))
-            for shape in op.shapes if shape is not None]
+    return [
+        op.broadcast(shape, *(_laid(v.symbols, d, len(shape)) for d, v in enumerate(op["tensors"])))
+        for shape in op.shapes
+        if shape is not None
+    ]
 
 
 def _laid(symbols: Symbols, axis: int, dims: int) -> Symbols:

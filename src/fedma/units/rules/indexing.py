@@ -1,9 +1,10 @@
 """Look-ups: the axis that is looked up in stays in place, the others pass through."""
 
 from fedma.units.axes import leaf, pin, unify
-from fedma.units.rules.linear import common_shape
+from fedma.units.call import Call, NoRule
 from fedma.units.registry import rule
-from fedma.units.tracer import Call, NoRule, Symbols, Value
+from fedma.units.rules.linear import common_shape
+from fedma.units.values import Symbols, Value
 
 
 @rule("embedding")
@@ -29,8 +30,11 @@ def index(op: Call) -> Symbols:
     """Indexing with tensors of positions."""
     x, indices = op["self"], op["indices"]
     at = [axis for axis, value in enumerate(indices) if value is not None]
-    op.pin([x[axis] for axis in at], "indexed")
     found = [indices[axis] for axis in at]
+    covered = len(found[0])
+    if len(found) == 1 and len(op.shape) != len(x) + covered - 1:
+        return _masked(op, x, found[0], at[0])
+    op.pin([x[axis] for axis in at], "indexed")
     shape = common_shape(*(list(value.shape) for value in found))
     picked = op.broadcast(shape, *(value.symbols for value in found))
     rest = [symbol for axis, symbol in enumerate(x.symbols) if axis not in at]
@@ -38,12 +42,17 @@ def index(op: Call) -> Symbols:
     return (*rest[:first], *picked, *rest[first:])
 
 
-@rule("index_put", "_unsafe_index_put", "index_copy", "index_add", "index_fill")
+def _masked(op: Call, x: Value, mask: Value, first: int) -> Symbols:
+    """Indexing with a mask over several axes: what it lets through stays in place."""
+    op.pin([*x.symbols[first : first + len(mask)], *mask.symbols], "masked")
+    kept = leaf(op.shape[first], pinned="masked")
+    return (*x.symbols[:first], kept, *x.symbols[first + len(mask) :])
+
+
+@rule("index_put", "_unsafe_index_put")
 def index_put(op: Call) -> Symbols:
     """Writing at positions."""
     x = op["self"]
-    if op.name not in ("index_put", "_unsafe_index_put"):
-        raise NoRule(f"no rule for {op.name}")
     at = [axis for axis, value in enumerate(op["indices"]) if value is not None]
     op.pin([x[axis] for axis in at], "indexed")
     tail = x.symbols[at[-1] + 1 :]
@@ -53,6 +62,18 @@ def index_put(op: Call) -> Symbols:
             unify(own, given)
     op.pin(values.symbols[: max(len(values) - len(tail), 0)], "indexed")
     op.pin(x.symbols[: at[0]], "indexed")
+    return x.symbols
+
+
+@rule("index_add", "index_copy", "index_reduce")
+def index_add(op: Call) -> Symbols:
+    """Slices written, or added, at positions along one axis."""
+    x, source, axis = op["self"], op["source"], op["dim"] % len(op["self"])
+    for d, (own, given) in enumerate(zip(x.symbols, source.symbols, strict=True)):
+        if d == axis:
+            op.pin([own, given], "indexed")
+        else:
+            unify(own, given)
     return x.symbols
 
 

@@ -3,8 +3,9 @@
 import torch
 
 from fedma.units.axes import Symbol, leaf, unify
+from fedma.units.call import Call, NoRule
 from fedma.units.registry import rule
-from fedma.units.tracer import Call, NoRule, Symbols, Value
+from fedma.units.values import Symbols, Value
 
 
 @rule("linear")

@@ -1,12 +1,22 @@
 """Normalisations and softmax: what is normalised together cannot grow by zeros."""
 
 from fedma.units.axes import factor, unify
+from fedma.units.call import Call
 from fedma.units.registry import rule
-from fedma.units.tracer import Call, Symbols
+from fedma.units.values import Symbols
 
 
-@rule("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit",
-      "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_no_update", "_batch_norm_with_update", "instance_norm")
+@rule(
+    "batch_norm",
+    "native_batch_norm",
+    "_native_batch_norm_legit_no_training",
+    "_native_batch_norm_legit",
+    "cudnn_batch_norm",
+    "miopen_batch_norm",
+    "_batch_norm_no_update",
+    "_batch_norm_with_update",
+    "instance_norm",
+)
 def batch_norm(op: Call) -> list[Symbols | None]:
     """Scale, shift and running statistics are indexed by channel."""
     x = op["input"]

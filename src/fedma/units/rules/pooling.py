@@ -1,12 +1,17 @@
 """Pooling, resampling and other operations on positions: positions stay in place, channels pass through."""
 
 from fedma.units.axes import factor, leaf, pin, product
+from fedma.units.call import Call, NoRule
 from fedma.units.registry import rule
-from fedma.units.tracer import Call, NoRule, Symbols
+from fedma.units.values import Symbols
 
-SPATIAL = [f"{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "_adaptive_avg", "adaptive_max") for d in (1, 2, 3)]
+SPATIAL = [
+    f"{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "_adaptive_avg", "adaptive_max") for d in (1, 2, 3)
+]
 SPATIAL += [f"{name}_with_indices" for name in ("max_pool1d", "max_pool2d", "max_pool3d", "mkldnn_max_pool2d")]
-SPATIAL += [f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d")]
+SPATIAL += [
+    f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d")
+]
 SPATIAL += [f"_upsample_{kind}" for kind in ("nearest_exact1d", "nearest_exact2d", "bilinear2d_aa", "bicubic2d_aa")]
 SPATIAL += ["upsample_trilinear3d", "fractional_max_pool2d", "max_unpool2d", "replication_pad1d", "replication_pad2d"]
 SPATIAL += ["reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad3d", "quantized_max_pool2d"]
@@ -86,8 +91,25 @@ def grid_sampler(op: Call) -> Symbols:
     return (x[0], x[1], *op.fixed(op.shape[2:], "position"))
 
 
-@rule("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_fft2", "fft_ifft2", "fft_rfft2", "fft_irfft2", "fft_fftn",
-      "fft_ifftn", "fft_rfftn", "fft_irfftn", "_fft_r2c", "_fft_c2c", "_fft_c2r", "fft_fftshift", "fft_ifftshift")
+@rule(
+    "fft_fft",
+    "fft_ifft",
+    "fft_rfft",
+    "fft_irfft",
+    "fft_fft2",
+    "fft_ifft2",
+    "fft_rfft2",
+    "fft_irfft2",
+    "fft_fftn",
+    "fft_ifftn",
+    "fft_rfftn",
+    "fft_irfftn",
+    "_fft_r2c",
+    "_fft_c2c",
+    "_fft_c2r",
+    "fft_fftshift",
+    "fft_ifftshift",
+)
 def fourier(op: Call) -> Symbols:
     """The transformed axes stay in place."""
     x, dim = op["self"], op["dim"]

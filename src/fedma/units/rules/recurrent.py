@@ -1,9 +1,10 @@
-"""Recurrent layers kept whole: a hidden unit owns one row in each gate, and a row and a column of the recurrent matrix."""
+"""Recurrent layers kept whole: a hidden unit owns a row in each gate, and a column of the recurrent matrix."""
 
 from fedma.units.axes import Symbol, concat, split, unify
+from fedma.units.call import Call
 from fedma.units.registry import rule
-from fedma.units.rules.shape import stacked
-from fedma.units.tracer import Call, Symbols, Value
+from fedma.units.rules.parts import stacked
+from fedma.units.values import Symbols, Value
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
@@ -89,3 +90,21 @@ def cell(op: Call) -> list[Symbols | None]:
         if not state.memory.uniform:
             unify(units, state[-1])
     return [(*x.symbols[:-1], units) for _ in op.shapes]
+
+
+@rule("_pack_padded_sequence")
+def pack(op: Call) -> list[Symbols | None]:
+    """All steps of all sequences under one axis."""
+    x: Value = op["input"]
+    op.pin(x.symbols[:2], "time")
+    rows, sizes = op.shapes
+    return [(*op.fixed((rows or ())[:1], "time"), *x.symbols[2:]), op.fixed(sizes or (), "time")]
+
+
+@rule("_pad_packed_sequence")
+def unpack(op: Call) -> list[Symbols | None]:
+    """Sequences apart again."""
+    data: Value = op["data"]
+    op.pin(data.symbols[:1], "time")
+    padded, lengths = op.shapes
+    return [(*op.fixed((padded or ())[:2], "time"), *data.symbols[1:]), op.fixed(lengths or (), "time")]

@@ -1,15 +1,18 @@
 """Reductions: the reduced axes are mixed, in no order."""
 
 from fedma.units.axes import leaf, pin
-from fedma.units.registry import rule
-from fedma.units.tracer import Call, Symbols
+from fedma.units.call import Call
+from fedma.units.registry import names, rule
+from fedma.units.values import Symbols
 
-EVEN = "sum any norm linalg_vector_norm nansum count_nonzero frobenius_norm linalg_norm".split()
+EVEN = names("""
+sum any norm linalg_vector_norm nansum count_nonzero frobenius_norm linalg_norm
+""")
 """Reductions that zeros leave alone."""
-UNEVEN = """
-mean amax amin var std prod logsumexp all var_mean std_mean nanmean median nanmedian aminmax sum_to_size max min argmax
-argmin mode
-""".split()
+UNEVEN = names("""
+mean amax amin var std prod logsumexp all var_mean std_mean nanmean median nanmedian aminmax max min argmax argmin
+mode
+""")
 
 
 @rule(*EVEN, *UNEVEN)
@@ -22,7 +25,9 @@ def reduce(op: Call) -> list[Symbols | None]:
     reduced = [x[axis] for axis in axes]
     if op.name in UNEVEN:
         op.hold(reduced, f"reduced by {op.name}")
-    if op.name in ("argmax", "argmin", "mode") or (op.name in ("max", "min", "median", "nanmedian") and len(op.shapes) > 1):
+    if op.name in ("argmax", "argmin", "mode") or (
+        op.name in ("max", "min", "median", "nanmedian") and len(op.shapes) > 1
+    ):
         op.pin(reduced, f"positions found by {op.name}")
     op.mix(reduced, [symbol for d, symbol in enumerate(x.symbols) if d not in axes])
     if op.args.get("keepdim"):

@@ -1,0 +1,100 @@
+"""What is known of a tensor on its way through a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils import _pytree as pytree
+
+from fedma.units.axes import Symbol
+
+Symbols = tuple[Symbol, ...]
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Memory:
+    """What the views of one tensor share: whether all its entries are equal, so that it constrains nothing."""
+
+    uniform: bool = False
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """An axis of which it is not yet known whether it will be taken apart, position by position, or used as a whole.
+
+    A stack of several tensors, or queries, keys and values in one matrix: taken apart, every part has units of its own;
+    used as a whole, the parts have to agree.
+
+    Attributes:
+        axis: the axis in question.
+        parts: the symbols of every part, without that axis.
+        whole: the symbols of the value as one tensor.
+    """
+
+    axis: int
+    parts: Callable[[], list[Symbols]]
+    whole: Callable[[], Symbols]
+
+
+class Value:
+    """A tensor on its way through the model.
+
+    Attributes:
+        shape: lengths of the axes.
+        weight: made from the model's parameters and constants alone; such values remember whose axes they show.
+        memory: shared with its views.
+        deferred: set while nobody has used the value as a whole.
+    """
+
+    def __init__(
+        self,
+        symbols: Symbols | None = None,
+        *,
+        shape: Shape = (),
+        weight: bool = False,
+        memory: Memory | None = None,
+        deferred: Deferred | None = None,
+    ) -> None:
+        self.shape = shape if symbols is None else tuple(symbol.size for symbol in symbols)
+        self.weight = weight
+        self.memory = memory or Memory()
+        self.deferred = deferred
+        self._symbols = symbols
+
+    @property
+    def settled(self) -> bool:
+        """Whether the symbols are decided."""
+        return self._symbols is not None
+
+    @property
+    def symbols(self) -> Symbols:
+        """One for each axis; to ask decides what was deferred."""
+        if self._symbols is None:
+            self._symbols = self.deferred.whole() if self.deferred else ()
+            self.deferred = None
+        return self._symbols
+
+    @symbols.setter
+    def symbols(self, symbols: Symbols) -> None:
+        self._symbols, self.deferred = symbols, None
+        self.shape = tuple(symbol.size for symbol in symbols)
+
+    def __getitem__(self, axis: int) -> Symbol:
+        return self.symbols[axis]
+
+    def __len__(self) -> int:
+        return len(self.shape)
+
+
+def values_in(arguments: Any) -> list[Value]:
+    """The values among arguments of any structure, in order."""
+    found = pytree.tree_leaves(arguments, is_leaf=lambda x: isinstance(x, Value))
+    return [value for value in found if isinstance(value, Value)]
+
+
+def map_values(function: Callable[[Value], Value], arguments: Any) -> Any:
+    """The same arguments with a function applied to every value."""
+    return pytree.tree_map(
+        lambda x: function(x) if isinstance(x, Value) else x, arguments, is_leaf=lambda x: isinstance(x, Value)
+    )

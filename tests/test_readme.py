@@ -1,0 +1,45 @@
+"""What the README says is true: its example runs, its commands exist, its numbers have result files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_example_runs_and_says_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = blocks("python")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
+    exec(compile(example, "README.md", "exec"), {})
+    printed = [float(number) for number in re.findall(r"\d\.\d+", capsys.readouterr().out)]
+    plain, fused = printed
+    assert fused > plain + 0.1
+
+
+def test_every_make_target_named_exists() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"make ([a-z-]+)", README))
+    assert {"demo", "test"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_every_flag_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    from fedma.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    used = {flag for block in blocks("sh") for flag in re.findall(r"(--[a-z][a-z-]+)", block)}
+    assert used
+    assert used <= known
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (Path(__file__).parents[1] / target).exists(), target
