@@ -42,6 +42,7 @@ def fuse(
     class_counts: Tensor | None = None,
     matcher: str = "bbp",
     grow: bool = True,
+    max_growth: float = 1.5,
     seed: int = 0,
     **options: Any,
 ) -> Fusion:
@@ -56,6 +57,7 @@ def fuse(
             by class proportions.
         matcher: "bbp" or "identity", see `Matcher`.
         grow: whether the fused model may be wider than the models.
+        max_growth: how many times as wide as the widest model at most.
         seed: decides the order in which the models are visited.
         options: further arguments of `fedma.match`.
 
@@ -67,7 +69,7 @@ def fuse(
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
     shares = _shares(weights, len(models))
-    how = Matcher(name=matcher, grow=grow, options=options, seed=seed)
+    how = Matcher(name=matcher, grow=grow, max_growth=max_growth, options=options, seed=seed)
     graphs = _graphs(models, example_inputs)
     fused, assignments = fuse_weights(
         [weights_of(model) for model in models],

@@ -61,7 +61,7 @@ def test_hyper_parameters_that_cannot_be(options: Any, says: str) -> None:
         ({"orders": [[0, 1]], "sweeps": 2}, "sweeps is 2"),
         ({"sweeps": -1}, "sweeps is -1"),
         ({"restarts": 0}, "restarts is 0"),
-        ({"hyper": "reference", "grow": False}, "reference"),
+        ({"max_slots": 1}, "max_slots is 1, but a client has"),
         ({"hyper": "reference", "restarts": 2}, "reference"),
     ],
 )

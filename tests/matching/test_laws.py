@@ -141,3 +141,16 @@ def test_the_clients_tensors_are_left_alone() -> None:
     copies = [w.clone().requires_grad_() for w in clients]
     match(copies)
     torch.testing.assert_close([w.detach() for w in copies], clients, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("hyper", ["empirical", "fixed", "reference"])
+@pytest.mark.parametrize("most", [8, 10, 13])
+def test_there_are_never_more_slots_than_allowed(hyper: str, most: int) -> None:
+    clients = [torch.randn(8, 30, generator=generator(j, "private")).double() for j in range(4)]
+    free = match(clients, hyper="empirical", gamma=1e3)
+    assert len(free.counts) > 13
+    bound = {"grow": False} if most == 8 else {"max_slots": most}
+    matching = match(clients, hyper=hyper, gamma=1e3, **bound)
+    assert 8 <= len(matching.counts) <= most
+    for own in matching.assignments:
+        assert len(own.unique()) == 8

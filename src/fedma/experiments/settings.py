@@ -44,6 +44,7 @@ class Settings:
         hyper: matching: "empirical" learns its variances; "reference" uses the FedMA authors' constants.
         gamma: matching: mass of the beta process, which governs growth; by default as `hyper` has it.
         grow: whether the global model may be wider than the clients'.
+        max_growth: how many times as wide as the clients' the global model may become.
         limit: use only so many training samples.
         seed: of everything that is random.
         workers: worker processes; 0 for one for each core.
@@ -72,6 +73,7 @@ class Settings:
     hyper: Literal["empirical", "reference"] = "empirical"
     gamma: float | None = None
     grow: bool = True
+    max_growth: float = 1.5
     limit: int | None = None
     seed: int = 0
     workers: int = 0

@@ -26,6 +26,7 @@ def match(
     orders: Sequence[Sequence[int]] | None = None,
     init_order: Sequence[int] | None = None,
     grow: bool = True,
+    max_slots: int | None = None,
     restarts: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Matching:
@@ -57,6 +58,7 @@ def match(
         orders: the order of the clients in each sweep, instead of random ones.
         init_order: their order in the first pass; by default the widest first.
         grow: False keeps the width of the widest client.
+        max_slots: the most slots there may be, at least the widest client's units; None for no bound.
         restarts: how many times to match, each with its own random orders; the best objective is kept.
         generator: for the random orders; without one the same call gives the same matching.
 
@@ -82,6 +84,7 @@ def match(
         orders=orders,
         init_order=init_order,
         grow=grow,
+        max_slots=max_slots,
         restarts=restarts,
         generator=generator,
     )

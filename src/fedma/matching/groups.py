@@ -1,5 +1,6 @@
 """Matching the units of one group of a model across its clients."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,17 +26,19 @@ class Matcher:
         name: "bbp", the Bayesian nonparametric matching of the paper; or "identity", which leaves every unit where
             it is (plain averaging).
         grow: whether a group that can grow may.
+        max_growth: the most slots of a group, as a multiple of the widest client's units, at least 1.
         outgoing: a unit's vector also holds its weights into the model's outputs, with the clients' class
             proportions as precisions (PFNM, for networks with one hidden layer).
         options: further arguments of `fedma.match`: hyper, gamma, sigma, sigma0, mu0, sweeps, ...
         seed: decides the order in which clients are visited.
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, a growth below 1.
     """
 
     name: str = "bbp"
     grow: bool = True
+    max_growth: float = 1.5
     outgoing: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -43,6 +46,8 @@ class Matcher:
     def __post_init__(self) -> None:
         if self.name not in MATCHERS:
             raise InputError(f"matcher {self.name!r} is not known; known are {', '.join(MATCHERS)}")
+        if not self.max_growth >= 1:
+            raise InputError(f"max_growth must be at least 1, the widest client's own width; got {self.max_growth}")
 
 
 def match_group(
@@ -77,6 +82,8 @@ def match_group(
         return _in_place(rows, group)
     options = {"generator": generator(matcher.seed, "match", group), **matcher.options}
     options["grow"] = matcher.grow and graph.groups[group].growable
+    if math.isfinite(matcher.max_growth) and options.get("hyper") != "reference":
+        options["max_slots"] = int(matcher.max_growth * max(r.shape[-2] for r in rows))
     if matcher.outgoing and class_counts is not None:
         out = [outgoing(c, graph, group, widths=w) for c, w in zip(clients, widths, strict=True)]
         options["sigma"] = _class_variances(rows, out, class_counts)
@@ -88,7 +95,7 @@ def match_group(
 
 
 def original_order(maps: Maps, graph: UnitGraph) -> dict[str, Tensor]:
-    """A client's assignments with blocks counted in its own order, where `match_group` counts them in the global one."""
+    """A client's assignments with blocks in its own order, where `match_group` has them in the global one."""
     return {
         group: units[torch.meshgrid(*[maps[block] for block in graph.groups[group].per], indexing="ij")]
         if graph.groups[group].per

@@ -23,12 +23,12 @@ _RESTARTS = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """How to match: hyper-parameters' treatment, growth, orders and restarts."""
+    """How to match: hyper-parameters' treatment, the most slots there may be, orders and restarts."""
 
     hyper: Hyper
     gamma: float
     widths: tuple[int, ...]
-    grow: bool
+    limit: int | None
     sweeps: int
     orders: tuple[Order, ...] | None
     init_order: Order | None
@@ -45,6 +45,7 @@ class Plan:
         orders: Sequence[Sequence[int]] | None,
         init_order: Sequence[int] | None,
         grow: bool,
+        max_slots: int | None,
         restarts: int | None,
         generator: torch.Generator | None,
     ) -> "Plan":
@@ -56,8 +57,12 @@ class Plan:
         if hyper not in get_args(Hyper):
             raise InputError(f"hyper={hyper!r} is none of {', '.join(map(repr, get_args(Hyper)))}")
         reference = hyper == "reference"
-        if reference and not (grow and restarts in (None, 1)):
-            raise InputError('hyper="reference" always grows and matches once; leave out grow and restarts')
+        if reference and restarts not in (None, 1):
+            raise InputError('hyper="reference" matches once; leave out restarts')
+        if max_slots is not None and max_slots < max(widths):
+            raise InputError(
+                f"max_slots is {max_slots}, but a client has {max(widths)} units, each for a slot of its own"
+            )
         gamma = (_REFERENCE_GAMMA if reference else _mass(widths)) if gamma is None else float(gamma)
         if not (0 < gamma < float("inf")):
             raise InputError(f"gamma is {gamma}; the mass of the beta process must be above 0 and finite")
@@ -74,7 +79,7 @@ class Plan:
             hyper=hyper,
             gamma=gamma,
             widths=tuple(widths),
-            grow=grow,
+            limit=max_slots if grow else max(widths),
             sweeps=sweeps,
             orders=chosen,
             init_order=None if init_order is None else _order("init_order", init_order, widths),
@@ -84,7 +89,7 @@ class Plan:
 
     def rule(self, *, fixed_width: bool = False) -> Rule:
         """What to score by; at fixed width there are as many slots as the widest client has units."""
-        limit = max(self.widths) if fixed_width or not self.grow else None
+        limit = max(self.widths) if fixed_width else self.limit
         return Rule(self.gamma, len(self.widths), reference=self.hyper == "reference", limit=limit)
 
     def first_order(self, attempt: int) -> Order:

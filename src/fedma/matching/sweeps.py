@@ -159,7 +159,7 @@ def _choose(slots: Slots, client: int, before: Index | None) -> Index:
         return np.full(units, OWN)
     gains = slots.gains(client)
     if slots.rule.reference:
-        return _assign_ranked(gains)
+        return _assign_ranked(gains, slots.rule.limit)
     best = _assign(gains, slots.rule.limit)
     # Equal up to rounding is no reason to move: sweeps end, and ties stay where they are.
     if before is not None and _total(gains, best) <= _total(gains, before) + 1e-10 * np.abs(gains).max():
@@ -185,10 +185,10 @@ def _assign(gains: Array, limit: int | None) -> Index:
     return chosen
 
 
-def _assign_ranked(gains: Array) -> Index:
+def _assign_ranked(gains: Array, limit: int | None) -> Index:
     """The reference's choice: a k-th new slot costs 2 log k more, and there are about 700 slots at most."""
     units, count = gains.shape
-    fresh = min(units, max(700 - count, 1))
+    fresh = min(units, max(700 - count, 1) if limit is None else limit - count)
     if count + fresh < units:
         raise MatchingError(
             f'hyper="reference" leaves {count + fresh} places (its limit is 700) to a client of {units} units; '

@@ -123,11 +123,10 @@ def hold(symbol: Symbol, why: str) -> None:
         unit.held = unit.held or why
 
 
-def hint(symbol: Symbol, word: str) -> None:
-    """A word for the name of these units, where the axis is one leaf."""
-    units = leaves(symbol)
-    if len(units) == 1:
-        units[0].hint = units[0].hint or word
+def hint(symbol: Symbol, *words: str) -> None:
+    """Words for the names of an axis's leaves, outermost first; those beyond the words get none."""
+    for unit, word in zip(leaves(symbol), words, strict=False):
+        unit.hint = unit.hint or word
 
 
 def leaves(symbol: Symbol) -> list[Leaf]:

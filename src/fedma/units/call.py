@@ -113,6 +113,6 @@ class Call:
         for symbol in symbols:
             hold(symbol, why)
 
-    def hint(self, symbol: Symbol, word: str) -> None:
-        """A word for the name of these units."""
-        hint(symbol, word)
+    def hint(self, symbol: Symbol, *words: str) -> None:
+        """Words for the names of these units, outermost first."""
+        hint(symbol, *words)

@@ -126,20 +126,22 @@ def _names(tracer: Tracer, found: Iterable[Leaf]) -> dict[Leaf, str]:
     return names
 
 
+MAKERS = re.compile(r"weight|bias|(?:weight|bias)_(?:ih|hh|g|v)")
+"""Last names of parameters that stand for their whole module."""
+CELLS = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)_l(\d+)(_reverse)?")
+
+
 def _title(parameter: str, hint: str) -> str:
     """`conv1.weight` → `conv1`, `lstm.weight_ih_l1` → `lstm.l1`, the heads in `attn.q.weight` → `attn.heads`."""
-    path, _, last = parameter.rpartition(".")
+    parameter, parametrised, _ = parameter.partition(".parametrizations.")
+    path, _, last = (parameter, "", "weight") if parametrised else parameter.rpartition(".")
     if hint:
         parent = path.rpartition(".")[0] if last in ("weight", "bias") else path
-        return f"{parent}.{hint}" if parent else hint
-    path = path.partition(".parametrizations")[0]
-    cell = re.fullmatch(r"(?:weight|bias)_[ihr]+_l(\d+)(_reverse)?", last)
-    if cell:
+        return f"{parent}.{hint}".lstrip(".")
+    if cell := CELLS.fullmatch(last):
         layer = f".l{cell[1]}" if cell[1] != "0" else ""
         return f"{path}{layer}{'.reverse' if cell[2] else ''}".lstrip(".") or parameter
-    if path and (last in ("weight", "bias") or re.fullmatch(r"(?:weight|bias)_[ih]{2}|original\d?", last)):
-        return path
-    return parameter
+    return path if path and MAKERS.fullmatch(last) else parameter
 
 
 def _layout(symbol: Symbol, names: dict[Leaf, str]) -> Axis:

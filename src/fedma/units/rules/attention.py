@@ -33,7 +33,7 @@ def attention(op: Call) -> list[Symbols | None]:
     if isinstance(mask, Value):
         op.broadcast([symbol.size for symbol in scores], scores, mask.symbols)
     if batch:
-        op.hint(batch[-1], "heads")
+        op.hint(batch[-1], "heads", "queries")
     op.hint(dimensions, "keys")
     op.hint(value[-1], "values")
     return [(*batch, query[-2], value[-1])]
@@ -44,8 +44,6 @@ def _batch(op: Call, query: Value, key: Value, value: Value) -> Symbols:
     if len(query) > 3 and query.shape[-3] != key.shape[-3]:
         shared, repeated = factor(query[-3], [key.shape[-3], query.shape[-3] // key.shape[-3]])
         unify(shared, key[-3], value[-3])
-        op.hint(shared, "heads")
-        op.hint(repeated, "queries")
         op.hold([shared, repeated], "number of heads")
         return (*_common(op, query, key, value, 3), product(shared, repeated))
     return _common(op, query, key, value, 2)

@@ -46,7 +46,7 @@ def uniform(op: Call) -> Symbols:
 @rule(*POSITIONS)
 def positions(op: Call) -> list[Symbols | None]:
     """Numbers of positions, and noise: they stay in place."""
-    return [None if shape is None else op.fixed(shape, op.name) for shape in op.shapes]
+    return [None if shape is None else op.fixed(shape, f"made by {op.name}") for shape in op.shapes]
 
 
 @rule("prelu")

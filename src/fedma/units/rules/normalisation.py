@@ -70,5 +70,5 @@ def softmax(op: Call) -> Symbols:
     op.hold([x[axis]], "normalised over by a softmax")
     op.mix([x[axis]], [symbol for d, symbol in enumerate(x.symbols) if d != axis])
     if len(x) == 4 and axis == 3:
-        op.hint(x[1], "heads")
+        op.hint(x[1], "heads", "queries")
     return x.symbols
