@@ -120,6 +120,10 @@ def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
         ({"device": "abacus"}, "device 'abacus'"),
         ({"method": ("fedavg",), "equal_bytes": True}, "add fedma"),
         ({"partition": "natural"}, "natural"),
+        ({"partition": "diagonal"}, "diagonal"),
+        ({"init": "warm"}, "init .warm. is not known"),
+        ({"optimizer": "lion"}, "lion"),
+        ({"max_growth": 0.5}, "max_growth"),
     ],
 )
 def test_bad_settings_are_refused_and_nothing_is_written(

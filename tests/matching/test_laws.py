@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedma.matching import match
+from fedma.matching.prior import Prior
+from fedma.matching.sweeps import Rule, Slots, sweep
 from fedma.seeds import generator
 from matching.made import check, gauss, pairs, planted, seeds
 
@@ -41,6 +44,13 @@ def test_permuted_noisy_copies_are_recovered(seed: int, J: int, scale: float) ->
     found = match([scale * w for w in clients])
     check(found, clients)
     assert pairs(found.assignments) == pairs(truth)
+
+
+@few
+@given(seed=seeds, J=st.sampled_from([2, 5]))
+def test_noise_above_the_signal_opens_no_slots(seed: int, J: int) -> None:
+    clients, truth = planted(seed, clients=J, common=10, private=0, features=2000, noise=2.0)
+    assert pairs(match(clients).assignments) == pairs(truth)
 
 
 @few
@@ -134,6 +144,15 @@ def test_equal_precisions_take_the_short_way_to_the_same_answer() -> None:
         assert [a.tolist() for a in short.assignments] == [a.tolist() for a in general.assignments]
         torch.testing.assert_close(short.slots, general.slots)
         torch.testing.assert_close(torch.tensor(short.history), torch.tensor(general.history))
+
+
+def test_a_client_that_could_only_do_as_well_stays() -> None:
+    client = np.ones((2, 3))
+    places = [np.array([0, 1]), np.array([1, 0])]
+    prior = Prior(mean=np.zeros(3), slot=np.ones(1), unit=(np.ones(1), np.ones(1)))
+    slots = Slots([client, client], prior, Rule(gamma=1.0, clients=2), places)
+    assert not sweep(slots, [1])
+    assert slots.ordered()[1].tolist() == [1, 0]
 
 
 def test_the_clients_tensors_are_left_alone() -> None:

@@ -60,6 +60,22 @@ def test_it_follows_the_naive_twin(seed: int, J: int, D: int, varied: bool) -> N
     assert [a.tolist() for a in found.assignments] == twin
 
 
+def test_no_more_than_ten_owners_count() -> None:
+    for seed in range(5):
+        clients = [gauss(50 * seed + j, 3, 1) for j in range(13)]
+        orders = [list(range(13))]
+        found = match(clients, hyper="reference", mu0=0.0, orders=orders)
+        twin = naive_matching.reference(
+            [w.numpy() for w in clients],
+            mu0=np.zeros(1),
+            sigma=np.ones((13, 1)),
+            sigma0=np.ones(1),
+            gamma=7.0,
+            orders=orders,
+        )
+        assert [a.tolist() for a in found.assignments] == twin
+
+
 def test_defaults_are_the_reference_codes_own() -> None:
     clients = [gauss(j, 9, 5) for j in range(3)]
     given_all = match(clients, hyper="reference", mu0=0.0, sigma=1.0, sigma0=1.0, gamma=7.0, sweeps=5)

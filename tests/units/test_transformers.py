@@ -56,6 +56,12 @@ MODELS = {
     "qwen3": lambda T: (T.Qwen3ForCausalLM(T.Qwen3Config(**SMALL, num_key_value_heads=2, head_dim=4)), words(**CAUSAL)),
     "vit": lambda T: (T.ViTForImageClassification(T.ViTConfig(**IMAGE)), images()),
     "t5": t5,
+    "swin": lambda T: (
+        T.SwinForImageClassification(
+            T.SwinConfig(image_size=16, patch_size=2, embed_dim=8, depths=[2, 1], num_heads=[2, 4], window_size=4)
+        ),
+        {"pixel_values": torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))},
+    ),
     "resnet": lambda T: (
         T.ResNetForImageClassification(
             T.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 2], layer_type="bottleneck")

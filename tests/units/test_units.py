@@ -224,3 +224,21 @@ def test_attributes_follow_recurrent_layers():
 def test_rebuild_refuses_strangers():
     with pytest.raises(GraphError, match="has no tensor named nose"):
         rebuild(zoo.mlp(), {"nose": torch.zeros(1)})
+
+
+def test_a_model_that_changes_its_inputs_leaves_ours():
+    class Centred(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.sub_(1))
+
+    x = torch.randn(2, 5)
+    before = x.clone()
+    graph = units(Centred(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), x, verify=True)
+    torch.testing.assert_close(x, before, rtol=0, atol=0)
+    assert graph.widths == {"0": 7}
+    assert graph.groups["0"].growable
+
+
+def test_a_single_logit_is_an_output():
+    graph = units(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 1)), torch.randn(2, 5))
+    assert graph.fixed["2.weight", 0] == graph.fixed["2.bias", 0] == "output"

@@ -36,9 +36,15 @@ class Algorithm(Protocol):
     `state = absorb(state, replies to asks(state))` until `asks` is empty.
     """
 
-    rounds: int
-    exchanges: int
-    """Exchanges in a round."""
+    @property
+    def rounds(self) -> int:
+        """Rounds in all."""
+        ...
+
+    @property
+    def exchanges(self) -> int:
+        """Exchanges in a round."""
+        ...
 
     def start(self) -> State:
         """The state before the first exchange."""

@@ -70,6 +70,9 @@ class Demo:
             method=("fedma", "fedavg", "fedprox", "pfnm", "ensemble", "pooled"),
             rounds=2,
             equal_bytes=True,
+            local_epochs=10,
+            lr=0.02,
+            batch_size=16,
             seed=self.seed,
         )
         Run(settings, out=self.out, quiet=self.quiet).run()
@@ -125,20 +128,22 @@ def parse(arguments: Sequence[str]) -> Command:
     """The command that these arguments ask for; exits with 2 and a message when they are wrong."""
     defaults: dict[type, Any] = {Run: Run(settings=_configured(arguments)), Demo: Demo()}
     kinds = {"run": Run, "demo": Demo, "report": Report, "units": Units}
-    choices = tuple(
+    choices: Any = tuple(
         Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
         for name, kind in kinds.items()
     )
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                Union[choices],  # noqa: UP007
+            kind: Any = Union[choices]  # noqa: UP007
+            command: Command = tyro.cli(
+                kind,
                 prog="fedma",
                 description="Federated learning by matched averaging.",
                 args=list(arguments),
                 config=(tyro.conf.ConsolidateSubcommandArgs,),
             )
+            return command
     except SystemExit as exit_:
         if exit_.code == 2:
             raise InputError(_first_lines(said.getvalue())) from None

@@ -48,7 +48,7 @@ def schedule(settings: Settings) -> Schedule:
 
 def matcher(settings: Settings) -> Matcher:
     """Matching as the settings have it."""
-    options = {"hyper": settings.hyper}
+    options: dict[str, Any] = {"hyper": settings.hyper}
     if settings.gamma is not None:
         options["gamma"] = settings.gamma
     return Matcher(grow=settings.grow, max_growth=settings.max_growth, options=options, seed=settings.seed)

@@ -5,14 +5,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fedma.errors import InputError
 
-METHODS = ("fedavg", "fedprox", "pfnm", "fedma", "ensemble", "pooled")
-
-# The names of the choices, spelt out: help and validation read them, and importing the rooms that know them is slow.
+# The choices are spelt out: help and validation read them, and importing the rooms that know them takes seconds.
 Method = Literal["fedavg", "fedprox", "pfnm", "fedma", "ensemble", "pooled"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shards", "natural"]
 
 
@@ -85,11 +84,14 @@ class Settings:
         Raises:
             InputError: naming the setting and its range.
         """
-        for name in self.method:
-            if name not in METHODS:
-                raise InputError(f"method {name!r} is not known; known are {', '.join(METHODS)}")
+        for method in self.method:
+            if method not in METHODS:
+                raise InputError(f"method {method!r} is not known; known are {', '.join(METHODS)}")
         if not self.method:
             raise InputError(f"method is empty; known are {', '.join(METHODS)}")
+        for name, choices in (("init", ("auto", "common", "independent")), ("hyper", ("empirical", "reference"))):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} {getattr(self, name)!r} is not known; known are {', '.join(choices)}")
         for name, least in (("clients", 1), ("rounds", 1), ("local_epochs", 1), ("batch_size", 1), ("workers", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}; got {getattr(self, name)}")
@@ -97,6 +99,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise InputError(f"{name} must be at least 0; got {value}")
+        if not self.max_growth >= 1:
+            raise InputError(f"max_growth must be at least 1; got {self.max_growth}")
         for name in ("alpha", "lr", "output_lr", "gamma"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):

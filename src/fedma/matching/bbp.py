@@ -59,7 +59,8 @@ def match(
         init_order: their order in the first pass; by default the widest first.
         grow: False keeps the width of the widest client.
         max_slots: the most slots there may be, at least the widest client's units; None for no bound.
-        restarts: how many times to match, each with its own random orders; the best objective is kept.
+        restarts: how many times to match, each with its own random orders; the best objective is kept. 1 by
+            default: on trained networks a better objective has not meant a more accurate average.
         generator: for the random orders; without one the same call gives the same matching.
 
     Returns:
@@ -106,7 +107,8 @@ def _run(values: list[Array], prior: Prior, plan: Plan, *, attempt: int, learn_m
     empirical = plan.hyper == "empirical"
     if empirical:
         prior = first_guess(prior, values, learn_mean=learn_mean)
-    # Before sigma is known nothing can tell a private unit from a poor fit: the first pass keeps the width.
+    # Before sigma is known nothing tells a private unit from a poor fit. A first pass that opened slots by a wrong
+    # guess could leave every unit of a noisy layer alone for good, so it keeps the width.
     slots = Slots(values, prior, plan.rule(fixed_width=empirical))
     sweep(slots, plan.first_order(attempt))
     history = [slots.objective()]

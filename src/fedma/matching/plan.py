@@ -18,7 +18,6 @@ Order = tuple[int, ...]
 
 _REFERENCE_GAMMA = 7.0
 _REFERENCE_SWEEPS, _SWEEPS = 5, 20
-_RESTARTS = 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Plan:
         if sweeps < 0 or (chosen is not None and sweeps > len(chosen)):
             raise InputError(f"sweeps is {sweeps}; it must be at least 0 and at most the number of orders given")
         if restarts is None:
-            restarts = 1 if reference or chosen is not None else _RESTARTS
+            restarts = 1
         if restarts < 1:
             raise InputError(f"restarts is {restarts}; matching once is restarts=1")
         return Plan(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import nn
 
 from fedma.errors import GraphError
@@ -23,12 +24,12 @@ def derive(model: nn.Module, inputs: Inputs, *, front_end: str | None = None) ->
 
 def _traced(model: nn.Module, inputs: Inputs, front_end: str | None) -> Tracer:
     if front_end is not None:
-        return FRONT_ENDS[front_end](model, inputs)
+        return FRONT_ENDS[front_end](model, inputs.map(torch.clone))
     try:
-        return export.trace(model, inputs)
+        return export.trace(model, inputs.map(torch.clone))
     except Exception as refused:
         try:
-            return record.trace(model, inputs)
+            return record.trace(model, inputs.map(torch.clone))
         except Exception as error:
             raise GraphError(
                 f"{type(model).__name__} can neither be exported ({type(refused).__name__}: {_line(refused)}) "

@@ -27,6 +27,7 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     """
     with _quiet():
         program = torch.export.export(model, inputs.args, inputs.kwargs, strict=False)
+    program.graph.eliminate_dead_code()
     return _Walk(model, program).run()
 
 

@@ -62,9 +62,10 @@ def at_rest(model: nn.Module) -> Iterator[None]:
 
 
 def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Every tensor that the model gives for these inputs, in evaluation mode."""
+    """Every tensor that the model gives for these inputs, in evaluation mode; works on copies of the inputs."""
     with at_rest(model):
-        result = model(*inputs.args, **inputs.kwargs)
+        own = inputs.map(torch.clone)
+        result = model(*own.args, **own.kwargs)
     return [tensor.detach().clone() for tensor in pytree.tree_leaves(result) if isinstance(tensor, Tensor)]
 
 

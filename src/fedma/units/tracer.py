@@ -112,11 +112,13 @@ class Tracer:
         return results
 
     def _use(self, value: Value) -> None:
+        """Remember when the model's own tensors are first used."""
         for symbol in value.symbols if value.weight and value.settled else ():
             for name, _ in symbol.sources:
                 self.used.setdefault(name)
 
     def _ruled(self, rule: Rule | None, call: Call) -> list[Symbols | Value | None]:
+        """What the rule says of each result; where there is none, or it fails, everything touched stays in place."""
         try:
             if rule is None:
                 raise NoRule(f"no rule for {call.name}")
@@ -125,8 +127,9 @@ class Tracer:
                 given = [given]
             results = list(given) + [None] * (len(call.shapes) - len(given))
             return [_fitted(r, shape, call.name) for r, shape in zip(results, call.shapes, strict=True)]
-        except (NoRule, Misfit) as reason:
-            why = f"{reason}" + (f" in {call.where}" if call.where else "")
+        except Exception as error:
+            reason = str(error) if isinstance(error, NoRule) else f"the rule for {call.name} failed ({error!r})"
+            why = reason + (f" in {call.where}" if call.where else "")
             self.warned.add(why)
             for value in values_in(call.args):
                 for symbol in value.symbols:
@@ -134,6 +137,7 @@ class Tracer:
             return [_fitted(None, shape, call.name) for shape in call.shapes]
 
     def _result(self, result: Symbols | Value | None, weight: bool, uniform: bool) -> Value | None:
+        """What a rule said of a result, as a value; whatever an input had a part in is a view of no parameter."""
         if isinstance(result, Value):
             result.weight = weight
             return self.note(result)
@@ -161,7 +165,7 @@ class Tracer:
         for why in dict.fromkeys(pinned):
             if why in self.warned:
                 message = f"{why}: the axes that it touches stay in place; register a rule with `fedma.units.rule`"
-                warnings.warn(message, PinnedWarning, stacklevel=4)
+                warnings.warn(message, PinnedWarning, stacklevel=5)
 
 
 def _name(op: Any) -> str:

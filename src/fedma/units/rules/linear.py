@@ -139,3 +139,16 @@ def _inserted(symbols: Symbols, axes: list[int]) -> Symbols:
     for axis in sorted(axes):
         result.insert(axis, leaf(1))
     return tuple(result)
+
+
+@rule("_grouped_mm", "transformers::grouped_mm_fallback")
+def grouped_matmul(op: Call) -> Symbols:
+    """Rows sorted by expert, each run of them multiplied by its expert's matrix."""
+    rows, experts = op.values[:2]
+    if (len(rows), len(experts)) != (2, 3):
+        raise NoRule(f"no rule for {op.name} of these dimensions")
+    unify(rows[1], experts[1])
+    op.reads(experts, 1)
+    op.pin([rows[0], experts[0]], "sorted by expert")
+    op.mix([rows[1]], [rows[0], experts[2]])
+    return (rows[0], experts[2])
