@@ -4,6 +4,7 @@ import json
 
 import torch
 
+from fedma.errors import GraphError
 from fedma.seeds import generator
 from fedma.units import UnitGraph, tensors, units, weights
 from fedma.units.inputs import Inputs, outputs
@@ -67,12 +68,20 @@ class Laws:
         grown = {name: graph.groups[name].size + 1 + k % 5 for k, name in enumerate(growable)}
         wide = graph.widen(self.model, grown)
         assert self.gap(wide) <= self.tolerance
-        assert graph.widths_in(weights(wide)) == {**graph.widths, **grown}
-        narrow = graph.slice(wide, {name: torch.arange(graph.groups[name].size) for name in grown})
+        widths = {**graph.widths, **grown}
+        assert self._told(graph, wide) in (widths, None)
+        narrow = graph.slice(wide, {name: torch.arange(graph.groups[name].size) for name in grown}, widths=widths)
         torch.testing.assert_close(weights(narrow), weights(self.model), rtol=0, atol=0)
         narrow.load_state_dict(self.model.state_dict(), strict=True)
         assert [p.requires_grad for p in wide.parameters()] == [p.requires_grad for p in self.model.parameters()]
         assert all(group.reason for group in graph.groups.values() if not group.growable)
+
+    def _told(self, graph, model):
+        """The widths that a model's shapes tell, if they do."""
+        try:
+            return graph.widths_in(weights(model))
+        except GraphError as error:
+            return None if "do not tell the widths" in str(error) else error
 
     def all(self, front_end=None) -> UnitGraph:
         graph = self.graph(front_end)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedma.errors import GraphError
-from fedma.units import Factor, Group, Place, UnitGraph, units
+from fedma.units import Factor, Group, Place, UnitGraph, units, weights
 from units import zoo_sequences
 from units.zoo import ZOO
 
@@ -228,3 +228,22 @@ def test_slicing_keeps_the_chosen_units():
     torch.testing.assert_close(narrow.conv2.weight, model.conv2.weight[[4, 1]])
     torch.testing.assert_close(narrow.fc1.weight, model.fc1.weight.view(10, 6, 16)[:, [4, 1]].flatten(1))
     assert (narrow.conv2.out_channels, narrow.fc1.in_features) == (2, 32)
+
+
+def test_widths_are_read_off_shapes():
+    model, _ = ZOO["DenseNet"]()
+    graph = found("DenseNet")
+    grown = {name: size + 1 + k for k, (name, size) in enumerate(graph.widths.items())}
+    assert graph.widths_in(weights(graph.widen(model, grown))) == grown
+
+
+def test_widths_that_several_axes_tell_together():
+    a, b = (Factor(2, "a"),), (Factor(3, "b"),)
+    graph = UnitGraph({"a": Group("a", 2), "b": Group("b", 3)}, {"sum": ((a, b),), "more": ((a, b, b),)})
+    assert graph.widths_in({"sum": torch.zeros(9), "more": torch.zeros(14)}) == {"a": 4, "b": 5}
+    with pytest.raises(GraphError, match="do not tell the widths of groups a, b"):
+        graph.widths_in({"sum": torch.zeros(9)})
+    with pytest.raises(GraphError, match=r"'more' has shape .* no widths of its groups give that"):
+        replace(graph, layouts={"one": ((a,),), **graph.layouts}).widths_in(
+            {"one": torch.zeros(3), "sum": torch.zeros(9), "more": torch.zeros(14)}
+        )

@@ -4,10 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedma.seeds import generator
+from fedma.seeds import generator, number
 
 ZOO = {}
-_random = generator(0, "zoo inputs")
 
 
 def entry(*inputs, **keywords):
@@ -15,9 +14,11 @@ def entry(*inputs, **keywords):
 
     def register(build):
         def made():
-            tensors = [_input(spec) for spec in inputs]
-            named = {name: _input(spec) for name, spec in keywords.items()}
-            return build(), named or tuple(tensors)
+            random = generator(0, "zoo inputs", build.__name__)
+            named = {name: _input(spec, random) for name, spec in keywords.items()}
+            with torch.random.fork_rng(devices=[]):
+                torch.random.manual_seed(number(0, "zoo", build.__name__))
+                return build(), named or tuple(_input(spec, random) for spec in inputs)
 
         ZOO[build.__name__] = made
         return build
@@ -25,10 +26,10 @@ def entry(*inputs, **keywords):
     return register
 
 
-def _input(spec):
+def _input(spec, random):
     if isinstance(spec[1], tuple):
-        return torch.randint(0, spec[0], spec[1], generator=_random)
-    return torch.randn(spec, generator=_random)
+        return torch.randint(0, spec[0], spec[1], generator=random)
+    return torch.randn(spec, generator=random)
 
 
 def conv(i, o, k=3, **settings):

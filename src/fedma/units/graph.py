@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedma.errors import GraphError
-from fedma.units import layout, show
+from fedma.units import layout, measure, show
 from fedma.units.inputs import Examples, Inputs
 from fedma.units.layout import Axis, Factor, Maps, Widths
 from fedma.units.resize import rebuild
@@ -102,29 +102,11 @@ class UnitGraph:
         """The units per group of a model with these weights, read off their shapes.
 
         Raises:
-            GraphError: the shapes fit no widths.
+            GraphError: the shapes fit no widths, or leave some open (two groups that only ever stand side by side).
         """
-        found: dict[str, int] = {}
-        axes = [(t, a, axis) for t, axes in self.layouts.items() for a, axis in enumerate(axes)]
-        while len(found) < len(self.groups):
-            before = len(found)
-            for tensor, a, axis in axes:
-                unknown = layout.groups_of((axis,)) - set(found)
-                if len(unknown) == 1:
-                    group = unknown.pop()
-                    rest = layout.extent(axis, {**found, group: 0})
-                    each = layout.extent(axis, {**found, group: 1}) - rest
-                    found[group] = (weights[tensor].shape[a] - rest) // each
-            if len(found) == before:
-                group = next(group for group in self.groups if group not in found)
-                found[group] = self.groups[group].size
-        for tensor, own in weights.items():
-            if tuple(own.shape) != self.shape(tensor, found):
-                raise GraphError(
-                    f"tensor {tensor!r} has shape {tuple(own.shape)}, and no widths of its groups give that; "
-                    "is it a model of another architecture?"
-                )
-        return {group: found[group] for group in self.groups}
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        rigid = {name for name, group in self.groups.items() if not group.growable}
+        return measure.widths(self.widths, self.layouts, shapes, rigid=rigid)
 
     def index(self, tensor: str, maps: Maps, widths: Widths) -> tuple[Tensor, ...]:
         """Where each entry of the narrow tensor lies in the wide one; see `fedma.units.layout.index`."""
@@ -159,10 +141,16 @@ class UnitGraph:
         """A new model with the same function whose units stand in these orders (new place → old unit)."""
         return self.slice(model, orders)
 
-    def slice(self, model: nn.Module, keep: Maps) -> nn.Module:
-        """A new model with only these units of every group named, in this order; it may be wider than the graph."""
+    def slice(self, model: nn.Module, keep: Maps, *, widths: Widths | None = None) -> nn.Module:
+        """A new model with only these units of every group named, in this order.
+
+        Args:
+            model: of the graph's own widths or of others.
+            keep: numbers of the units to keep, by group; a group not named keeps all.
+            widths: the model's, where its shapes do not tell.
+        """
         own = weights_of(model)
-        widths = self.widths_in(own)
+        widths = widths or self.widths_in(own)
         return rebuild(model, self.gather(own, self._per_block(keep, widths), widths))
 
     def widen(self, model: nn.Module, widths: Widths) -> nn.Module:
