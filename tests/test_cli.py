@@ -54,6 +54,13 @@ def test_units_shows_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
         assert group in said
 
 
+def test_units_of_a_model_that_reads_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    main("units federation_models:Speaker --input-shape 12 --integers 20".split())
+    said = capsys.readouterr().out
+    assert "embedding" in said
+    assert "lstm" in said
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--version"])
     assert capsys.readouterr().out.startswith("fedma 0.")

@@ -5,7 +5,8 @@ FedmaError
 │   └── MissingExtra an optional dependency is needed and not installed
 ├── GraphError       a unit graph cannot be derived, or does not fit the model it is used with
 ├── MatchingError    clients' units cannot be matched (not finite, empty, of different features)
-└── ReplyError       a client's reply was refused (names, shapes, dtypes, values)
+├── ReplyError       a client's reply was refused (names, shapes, dtypes, values)
+└── EngineError      an engine could not deliver (a worker process died)
 
 Warnings: PinnedWarning, for a part of a model that is left in place because it was not understood.
 
@@ -35,6 +36,10 @@ class MatchingError(FedmaError, ValueError):
 
 class ReplyError(FedmaError, ValueError):
     """A client's reply was refused."""
+
+
+class EngineError(FedmaError):
+    """An engine could not deliver."""
 
 
 class PinnedWarning(UserWarning):

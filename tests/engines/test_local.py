@@ -1,5 +1,8 @@
 """The local engine: the same weights whatever the number of workers and the order of clients."""
 
+import multiprocessing
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,7 @@ from torch import nn
 from federation import assert_equal, clients, initial, play
 from fedma.algorithms import Client, FedAvg
 from fedma.engines import LocalEngine, Traffic
+from fedma.errors import EngineError
 from fedma.training import Schedule
 from fedma.units import units, weights
 
@@ -58,3 +62,28 @@ def test_traffic_adds_up_asks_and_replies() -> None:
     assert total.up == 2 * sum(reply.bytes for reply in replies)
     assert total.local_epochs == 4
     assert total.samples_seen == 2 * 2 * sum(len(c.data) for c in members)
+
+
+class _Dies(nn.Module):
+    """A model whose training ends its process, as a lack of memory would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(64, 3)
+        self.deadly = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.deadly:
+            os._exit(9)
+        return self.out(x.flatten(1))
+
+
+def test_a_dead_worker_is_named_and_nothing_hangs() -> None:
+    model = _Dies()
+    graph = units(model, torch.zeros(2, 1, 8, 8))
+    model.deadly = True
+    members = [Client(c.number, c.data, model, graph, 3, 0) for c in clients(3)]
+    start = dict.fromkeys(range(3), weights(model))
+    with pytest.raises(EngineError, match="worker process died"):
+        play(FedAvg(graph, range(3), SCHEDULE, 1, weights(model)), members, start, workers=2)
+    assert not multiprocessing.active_children()

@@ -123,6 +123,7 @@ def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
         ({"partition": "diagonal"}, "diagonal"),
         ({"init": "warm"}, "init .warm. is not known"),
         ({"optimizer": "lion"}, "lion"),
+        ({"momentum": 1.0}, "momentum"),
         ({"max_growth": 0.5}, "max_growth"),
     ],
 )

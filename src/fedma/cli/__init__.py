@@ -12,6 +12,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `fedma` with these arguments (default: the process's own) and exit: 0, or 2 for what cannot be used."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _warn
+    # As `python -m` does: `--model mine:factory` means mine.py in the working directory.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     try:
         if arguments == ["--version"]:
             sys.stdout.write(f"fedma {fedma.__version__}\n")

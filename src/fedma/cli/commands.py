@@ -105,12 +105,14 @@ class Units:
         model: mlp, cnn, lenet, vgg9, vgg9-bn, or package.module:factory.
         input_shape: the shape of one input, without the batch.
         classes: number of classes.
+        integers: inputs are whole numbers below this one (tokens) instead of real numbers.
         verify: check the groups by permuting the model and comparing its outputs.
     """
 
     model: Positional[str]
     input_shape: tuple[int, ...] = (1, 28, 28)
     classes: int = 10
+    integers: int | None = None
     verify: bool = True
 
     def run(self) -> None:
@@ -118,10 +120,16 @@ class Units:
         import torch
 
         from fedma.models import build
+        from fedma.seeds import generator
         from fedma.units import units
 
         model = build(self.model, self.input_shape, self.classes, seed=0)
-        sys.stdout.write(f"{units(model, torch.rand(2, *self.input_shape), verify=self.verify)}\n")
+        shape = (2, *self.input_shape)
+        draw = generator(0, "inputs")
+        inputs = torch.rand(shape, generator=draw)
+        if self.integers is not None:
+            inputs = torch.randint(self.integers, shape, generator=draw)
+        sys.stdout.write(f"{units(model, inputs, verify=self.verify)}\n")
 
 
 def parse(arguments: Sequence[str]) -> Command:

@@ -3,14 +3,17 @@
 import multiprocessing
 import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 import torch
 
 from fedma.algorithms import Ask, Client, Reply
+from fedma.errors import EngineError
 from fedma.units import Weights
 
 _clients: Mapping[int, Client] = {}
@@ -77,8 +80,13 @@ class LocalEngine:
         futures: list[Future[bytes]] = [
             self._pool.submit(_answer, pickle.dumps((ask, self.held[ask.client]))) for ask in asks
         ]
-        for future in as_completed(futures):
-            yield pickle.loads(future.result())
+        try:
+            for future in as_completed(futures):
+                yield pickle.loads(future.result())
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a worker process died, perhaps for want of memory; try again with fewer workers (1 needs none)"
+            ) from error
 
 
 def _answer(packed: bytes) -> bytes:
@@ -92,14 +100,23 @@ def _forked(clients: Mapping[int, Client], workers: int) -> Iterator[Executor]:
     """Worker processes that have inherited the clients and their data."""
     global _clients
     _clients = clients
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"), initializer=_begin)
     try:
         yield pool
+    except BaseException:
+        # Nobody waits for what is still training.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         _clients = {}
+
+
+def _begin() -> None:
+    """Set up a worker process: one thread, and interrupts are the parent's business."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

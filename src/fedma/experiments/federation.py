@@ -10,6 +10,7 @@ from torch import nn
 from fedma.algorithms import Client
 from fedma.data import Dataset, load, partition
 from fedma.errors import InputError
+from fedma.experiments.methods import schedule
 from fedma.experiments.settings import Settings
 from fedma.models import build
 from fedma.units import UnitGraph, Weights, units, weights
@@ -79,6 +80,7 @@ def assemble(settings: Settings) -> Federation:
         GraphError: a model whose unit groups cannot be derived.
     """
     settings.check()
+    schedule(settings)  # refuses what cannot be trained by
     device = _device(settings.device)
     dataset = load(settings.data, seed=settings.seed, limit=settings.limit)
     parts = partition(

@@ -84,27 +84,30 @@ class Settings:
         Raises:
             InputError: naming the setting and its range.
         """
-        for method in self.method:
-            if method not in METHODS:
-                raise InputError(f"method {method!r} is not known; known are {', '.join(METHODS)}")
         if not self.method:
             raise InputError(f"method is empty; known are {', '.join(METHODS)}")
-        for name, choices in (("init", ("auto", "common", "independent")), ("hyper", ("empirical", "reference"))):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} {getattr(self, name)!r} is not known; known are {', '.join(choices)}")
-        for name, least in (("clients", 1), ("rounds", 1), ("local_epochs", 1), ("batch_size", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        for name in ("retrain_epochs", "output_epochs", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InputError(f"{name} must be at least 0; got {value}")
-        if not self.max_growth >= 1:
-            raise InputError(f"max_growth must be at least 1; got {self.max_growth}")
+        for method in self.method:
+            _check_choice("method", method, METHODS)
+        _check_choice("init", self.init, ("auto", "common", "independent"))
+        _check_choice("hyper", self.hyper, ("empirical", "reference"))
+        for name in ("clients", "rounds", "local_epochs", "batch_size", "limit", "max_growth"):
+            _check_range(name, getattr(self, name), least=1)
+        for name in ("workers", "retrain_epochs", "output_epochs", "proximal", "weight_decay"):
+            _check_range(name, getattr(self, name), least=0)
         for name in ("alpha", "lr", "output_lr", "gamma"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
+            if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} must be positive and finite; got {value}")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name} {value!r} is not known; known are {', '.join(known)}")
+
+
+def _check_range(name: str, value: float | None, *, least: int) -> None:
+    if value is not None and not value >= least:
+        raise InputError(f"{name} must be at least {least}; got {value}")
 
 
 def from_toml(path: Path) -> Settings:

@@ -1,7 +1,6 @@
 """Front end one: the graph that `torch.export` makes of a model, which keeps recurrent layers and attention whole."""
 
 import contextlib
-import io
 import logging
 import operator
 import warnings
@@ -31,13 +30,24 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     return _Walk(model, program).run()
 
 
+class _Nowhere:
+    """A stream that keeps nothing."""
+
+    def write(self, text: str) -> int:
+        """Forget the text."""
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Export speaks of its own internals, and prints what it had when it refuses a model: none of it is news."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stderr(_Nowhere()):
             warnings.simplefilter("ignore")
             yield
     finally:
