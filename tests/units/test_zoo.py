@@ -3,7 +3,7 @@
 import pytest
 
 from units.laws import Laws
-from units.zoo_sequences import ZOO
+from units.zoo_unusual import ZOO
 
 REFUSED_BY_EXPORT = {"Branching", "EncoderDecoder", "PackedLSTM"}
 COVERED = {"UnusedParts": 0.4, "Experts": 0.9, "Masked": 0.85}

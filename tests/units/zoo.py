@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from fedma.seeds import generator, number
 
@@ -367,55 +367,3 @@ class Inception(nn.Module):
     def forward(self, x):
         x = F.relu(self.norm(torch.cat([branch(x) for branch in self.branches], 1)))
         return self.fc(F.max_pool2d(self.mix(x), 2).reshape(len(x), -1))
-
-
-@entry((2, 3, 6, 6))
-class ChannelsLastFlatten(nn.Module):
-    """Flattened with the channels innermost, after a concatenation and after a plain convolution."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.conv2, self.fc = conv(3, 4), conv(4, 5), nn.Linear(180, 3)
-
-    def forward(self, x):
-        return self.fc(F.relu(self.conv2(F.relu(self.conv1(x)))).permute(0, 2, 3, 1).flatten(1))
-
-
-@entry((2, 1, 8, 8))
-class FourierOperator(nn.Module):
-    """Spectral convolution: a complex weight for each channel pair and frequency."""
-
-    def __init__(self):
-        super().__init__()
-        self.lift, self.local, self.fc = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 1, 1)
-        self.weight = nn.Parameter(torch.randn(4, 4, 8, 5))
-
-    def forward(self, x):
-        x = self.lift(x)
-        spectrum = torch.einsum("bixy,ioxy->boxy", torch.fft.rfft2(x), self.weight.to(x.dtype.to_complex()))
-        return self.fc(F.gelu(torch.fft.irfft2(spectrum, s=(8, 8)).to(x.dtype) + self.local(x)))
-
-
-def relabelled(x: Tensor) -> Tensor:
-    """A tensor with a gradient function of its own."""
-
-    class Doubled(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return 2 * x
-
-        @staticmethod
-        def backward(ctx, grad):
-            return 2 * grad
-
-    return Doubled.apply(x)
-
-
-@entry((2, 5))
-class CustomGradient(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Linear(5, 7), nn.Linear(7, 3)
-
-    def forward(self, x):
-        return self.second(relabelled(F.relu(self.first(x))))

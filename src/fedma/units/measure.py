@@ -33,7 +33,8 @@ def widths(
     """
     if all(shape == layout.shape(layouts[name], {}) for name, shape in shapes.items()):
         return dict(sizes)
-    lengths = {(axis, n) for name, shape in shapes.items() for axis, n in zip(layouts[name], shape, strict=True)}
+    axes = ((axis, n) for name, shape in shapes.items() for axis, n in zip(layouts[name], shape, strict=True))
+    lengths = dict.fromkeys(axes)
     found: dict[str, int] = {}
     while len(found) < len(sizes):
         equations = [e for axis, n in lengths if (e := _equation(axis, n, found)) is not None]
