@@ -173,3 +173,11 @@ def test_there_are_never_more_slots_than_allowed(hyper: str, most: int) -> None:
     assert 8 <= len(matching.counts) <= most
     for own in matching.assignments:
         assert len(own.unique()) == 8
+
+
+@few
+@given(seed=seeds, J=st.integers(2, 5), value=st.floats(-100, 100))
+def test_a_feature_that_all_units_share_hides_no_private_unit(seed: int, J: int, value: float) -> None:
+    clients, truth = planted(seed, clients=J, common=12, private=4)
+    constant = [torch.cat([w, torch.full((len(w), 1), value, dtype=w.dtype)], dim=1) for w in clients]
+    assert pairs(match(constant).assignments) == pairs(truth)

@@ -51,9 +51,10 @@ def match(
         sigma0: prior *variance* of a slot, a scalar or one per feature.
         gamma: mass of the beta process, above 0; the larger, the sooner units get slots of their own. By default
             the process expects as many slots as the widest client has units (7 for "reference").
-        hyper: "empirical" learns one mu0, sigma and sigma0 between sweeps. Given, mu0 is kept, and of sigma and
-            sigma0 the ratios are. The result does not depend on the clients' scale. "fixed" keeps what is given
-            (0, 1, 1). "reference" follows the rules of the public reference code to the letter.
+        hyper: "empirical" takes the mean of all units as mu0 and learns one sigma and one sigma0 between sweeps.
+            Given, mu0 is kept, and of sigma and sigma0 the ratios are. The result does not depend on the clients'
+            scale. "fixed" keeps what is given (0, 1, 1). "reference" follows the rules of the public reference code
+            to the letter.
         sweeps: sweeps over all clients at most; they end when nobody moves ("reference": always 5).
         orders: the order of the clients in each sweep, instead of random ones.
         init_order: their order in the first pass; by default the widest first.
@@ -115,7 +116,7 @@ def _run(values: list[Array], prior: Prior, plan: Plan, *, attempt: int, learn_m
     for number in range(plan.sweeps):
         if empirical:
             assignments = slots.ordered()
-            prior = learn(prior, values, assignments, learn_mean=learn_mean)
+            prior = learn(prior, values, assignments)
             slots = Slots(values, prior, plan.rule(), assignments)
         moved = sweep(slots, plan.order(number))
         history.append(slots.objective())

@@ -19,24 +19,29 @@ Slots = Sequence[npt.NDArray[np.int64]]
 def first_guess(prior: Prior, clients: Sequence[Array], *, learn_mean: bool) -> Prior:
     """A prior at the data's own scale, half of the variance between slots and half within.
 
-    It only serves the first pass, which at a fixed width hardly depends on it. The ratios of the prior's
+    The variances only serve the first pass, which at a fixed width hardly depends on them. The ratios of the prior's
     precisions stay.
+
+    Args:
+        prior: where to start.
+        clients: units × features of each client.
+        learn_mean: take each feature's mean over all units as mu0. A feature that is the same in all units, as a fresh
+            normalisation's scale is, then tells no unit from another, as it should.
     """
     if learn_mean:
-        prior = replace(prior, mean=np.full_like(prior.mean, np.mean([w.mean() for w in clients])))
+        prior = replace(prior, mean=np.concatenate(clients).mean(axis=0))
     half = _variance(prior, clients) / 2
     noise = np.mean([unit[unit > 0].mean() for unit in prior.unit])
     return replace(prior, slot_scale=half * prior.slot.mean(), unit_scale=half * float(noise))
 
 
-def learn(prior: Prior, clients: Sequence[Array], slots: Slots, *, learn_mean: bool) -> Prior:
+def learn(prior: Prior, clients: Sequence[Array], slots: Slots) -> Prior:
     """The prior under which the clients' units are likeliest, their assignments given.
 
     Args:
         prior: where to start; its scales are learnt, the ratios of its precisions stay.
         clients: units × features of each client.
         slots: for each client, the slot of each unit.
-        learn_mean: learn one mean for all features, or keep the prior's.
 
     Source: expectation maximisation of the model of Wang et al. 2020, section 2, with the slots' values as the
         hidden variables. The paper keeps its hyper-parameters; SPAHM (Yurochkin et al. 2019) learns them.
@@ -47,16 +52,14 @@ def learn(prior: Prior, clients: Sequence[Array], slots: Slots, *, learn_mean: b
         # Nothing is shared, so only the sum of both variances is known: take the units at their word.
         return replace(prior, slot_scale=variance * float(prior.slot.mean()), unit_scale=floor)
     sums = _Sums.gather(prior, clients, slots)
-    shift = 0.0
     for _ in range(_STEPS):
-        slot_scale, unit_scale, step = sums.maximise(prior, shift)
+        slot_scale, unit_scale = sums.maximise(prior)
         slot_scale, unit_scale = max(slot_scale, floor), max(unit_scale, floor)
         moved = max(abs(slot_scale / prior.slot_scale - 1), abs(unit_scale / prior.unit_scale - 1))
         prior = replace(prior, slot_scale=slot_scale, unit_scale=unit_scale)
-        shift += step if learn_mean else 0.0
         if moved < _TOLERANCE:
             break
-    return replace(prior, mean=prior.mean + shift)
+    return prior
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,6 @@ class _Sums:
     """Sums over each slot's owners around the prior mean, weighted by relative precision; slots × precision axis."""
 
     weight: Array
-    first: Array
     second: Array
     observed: int
     square: float
@@ -80,23 +82,20 @@ class _Sums:
             weight[slot] += unit
             square += float((unit * centred**2).sum())
             observed += len(w) * int(np.count_nonzero(unit)) * prior.repeat
-        return _Sums(weight, prior.reduce(total), prior.reduce(total**2), observed, square)
+        return _Sums(weight, prior.reduce(total**2), observed, square)
 
-    def maximise(self, prior: Prior, shift: float) -> tuple[float, float, float]:
-        """One EM step: slot scale, unit scale, and by how much the mean moves; `shift` it has moved already.
+    def maximise(self, prior: Prior) -> tuple[float, float]:
+        """One EM step: slot scale and unit scale.
 
-        A slot's value has posterior precision R = tau + weight / s and mean `prior mean + shift + first / (s R)`.
+        A slot's value has posterior precision R = tau + weight / s and mean `prior mean + first / (s R)`, where first
+        is the sum whose square is `second`.
         """
         s, n = prior.unit_scale, prior.repeat
         posterior = prior.tau + self.weight / s
-        first = self.first - n * shift * self.weight
-        second = self.second - 2 * shift * self.weight * self.first + n * (shift * self.weight) ** 2
-        square = self.square - 2 * shift * float(self.first.sum()) + n * shift**2 * float(self.weight.sum())
-        expected = second / (s * posterior) ** 2 + n / posterior
+        expected = self.second / (s * posterior) ** 2 + n / posterior
         between = float((prior.slot * expected).sum()) / (n * posterior.size)
-        within = square + float((self.weight * expected - 2 * second / (s * posterior)).sum())
-        move = float((prior.slot * first / (s * posterior)).sum()) / (n * len(posterior) * float(prior.slot.sum()))
-        return between, within / self.observed, move
+        within = self.square + float((self.weight * expected - 2 * self.second / (s * posterior)).sum())
+        return between, within / self.observed
 
 
 def _variance(prior: Prior, clients: Sequence[Array]) -> float:
