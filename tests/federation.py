@@ -21,6 +21,12 @@ def split(samples: int, *, seed: int = 0, classes: int = CLASSES) -> Split:
     return Split(patterns[labels] + 0.5 * torch.randn(samples, *SHAPE, generator=draw), labels)
 
 
+def texts(samples: int, *, seed: int = 0) -> Split:
+    """Tokens whose last one tells the class."""
+    tokens = torch.randint(12, (samples, 7), generator=generator(seed, "texts"))
+    return Split(tokens, tokens[:, -1] % CLASSES)
+
+
 def clients(number: int, *, model: str = "mlp", samples: int = 30, seed: int = 0) -> list[Client]:
     """Clients of different numbers of samples."""
     template = build(model, SHAPE, CLASSES, seed=seed)

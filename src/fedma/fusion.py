@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fedma.errors import GraphError, InputError
-from fedma.matching import Matcher, average, match_group, original_order
+from fedma.matching import Matcher, average, match_group, original_order, steps
 from fedma.units import UnitGraph, Weights, rebuild, units
 from fedma.units import weights as weights_of
 from fedma.units.layout import Widths
@@ -88,19 +88,19 @@ def fuse_weights(
     *,
     widths: Sequence[Widths],
     shares: Sequence[float],
+    samples: Sequence[float] | None = None,
     class_counts: Tensor | None = None,
     matcher: Matcher,
 ) -> tuple[Weights, dict[str, tuple[Tensor, ...]]]:
     """The fused weights and the assignments, from the models' weights, widths and one unit graph.
 
-    Args: `shares` are the models' weights in the averages; the others as for `fuse`.
+    Args: `shares` are the models' weights in the averages, `samples` those in pooled statistics; the others as for
+        `fuse`.
     """
     present = [dict(own) for own in widths]
     moved = [dict(model) for model in models]
     assignments: dict[str, tuple[Tensor, ...]] = {}
-    for group in graph.groups:
-        known = {group, *assignments}
-        names = [name for name in graph.layouts if graph.groups_of(name) <= known]
+    for group, names in zip(graph.groups, steps(graph), strict=False):
         assignments[group] = match_group(
             moved, graph, group, names=names, widths=present, matcher=matcher, class_counts=class_counts
         )
@@ -110,7 +110,14 @@ def fuse_weights(
             own.update(graph.scatter(touched, {group: assignment}, width))
     maps = [original_order({group: own[j] for group, own in assignments.items()}, graph) for j in range(len(models))]
     fused = average(
-        models, graph, names=models[0], maps=maps, widths=present[0], shares=shares, class_counts=class_counts
+        models,
+        graph,
+        names=models[0],
+        maps=maps,
+        widths=present[0],
+        shares=shares,
+        samples=samples,
+        class_counts=class_counts,
     )
     return fused, assignments
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from federation import assert_equal, clients, initial, play
-from fedma.algorithms import PFNM, Ensemble, FedAvg, FedMA, steps
+from federation import CLASSES, assert_equal, clients, initial, outputs, play, split, texts
+from fedma.algorithms import PFNM, Client, Ensemble, FedAvg, FedMA
 from fedma.fusion import fuse_weights
-from fedma.matching import Matcher
+from fedma.matching import Matcher, steps
 from fedma.models import build
-from fedma.training import Schedule, fit
-from fedma.units import rebuild, units, weights
+from fedma.seeds import number
+from fedma.training import Schedule, evaluate, fit
+from fedma.units import Weights, rebuild, units, weights
+from networks import made
 
 NO_TRAINING = Schedule(epochs=0)
 ONE_EPOCH = Schedule(epochs=1, batch_size=8, lr=0.05)
@@ -22,23 +24,59 @@ def fedma_of(members, schedule=ONE_EPOCH, retrain=ONE_EPOCH, output=ONE_EPOCH, r
     return FedMA(members[0].graph, [c.number for c in members], schedule, retrain, output, rounds)
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_fedma_without_training_is_one_shot_fusion(model: str) -> None:
-    members = clients(3, model=model)
-    start = initial(members, model=model)
+NETWORKS = ["mlp", "cnn", "residual", "disordered", "speaker", "attention", "linear"]
+
+
+def federation(name: str, count: int) -> tuple[list[Client], dict[int, Weights]]:
+    """Clients of any network, each with weights of its own."""
+    networks = [made(name, seed=seed) for seed in range(count + 1)]
+    data = [texts(20 + 9 * j, seed=j) if name == "speaker" else split(20 + 9 * j, seed=j) for j in range(count)]
+    graph = units(networks[-1], data[0].inputs[:2])
+    members = [Client(j, own, networks[-1], graph, CLASSES, 0) for j, own in enumerate(data)]
+    return members, {j: weights(networks[j]) for j in range(count)}
+
+
+@pytest.mark.filterwarnings("ignore:group .* is left in place")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fedma_without_training_is_one_shot_fusion(name: str) -> None:
+    members, start = federation(name, 3)
     state = play(fedma_of(members, NO_TRAINING, NO_TRAINING, NO_TRAINING), members, start)
     fused, assignments = fuse_weights(
         [start[c.number] for c in members],
         members[0].graph,
         widths=[members[0].graph.widths] * 3,
         shares=[1.0] * 3,
+        samples=[float(len(c.data)) for c in members],
         class_counts=torch.stack([c.class_counts for c in members]),
-        matcher=Matcher(),
+        matcher=Matcher(seed=number(0, "round", 0)),
     )
     assert_equal(state.weights, fused)
     for group, own in assignments.items():
         for j, assignment in enumerate(own):
             assert torch.equal(state.maps[j][group], assignment)
+
+
+@pytest.mark.filterwarnings("ignore:group .* is left in place")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fedma_trains_any_network_for_two_rounds(name: str) -> None:
+    members, start = federation(name, 3)
+    state = play(fedma_of(members, rounds=2), members, start)
+    graph = members[0].graph
+    assert set(state.weights) == set(graph.layouts)
+    assert all(bool(tensor.isfinite().all()) for tensor in state.weights.values())
+    model = rebuild(members[0].template, state.weights)
+    assert outputs(model, members[0].data.inputs[:4]).shape == (4, CLASSES)
+    if name in ("residual", "disordered"):
+        assert all(width > graph.widths[group] for group, width in graph.widths_in(state.weights).items())
+
+
+def test_norms_of_a_grown_residual_stream_are_means_over_their_owners() -> None:
+    members, start = federation("residual", 3)
+    for own in start.values():
+        own["norm.weight"].fill_(1.0)
+    state = play(fedma_of(members, NO_TRAINING, NO_TRAINING, NO_TRAINING), members, start)
+    assert_equal({"norm": state.weights["norm.weight"]}, {"norm": torch.ones_like(state.weights["norm.weight"])})
+    assert len(state.weights["norm.weight"]) > len(start[0]["norm.weight"])
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn", "vgg9-bn"])
@@ -65,12 +103,10 @@ def test_a_later_round_starts_from_each_clients_own_sub_network() -> None:
         assert set(reply.weights) == set(ask.send)
 
 
-def test_fedma_learns_and_grows_no_client() -> None:
+def test_fedma_learns() -> None:
     members = clients(3, model="cnn", samples=60)
     state = play(fedma_of(members, rounds=2), members, initial(members, model="cnn"))
-    graph = members[0].graph
-    assert state.round == 2
-    assert all(width >= graph.widths[group] for group, width in graph.widths_in(state.weights).items())
+    assert evaluate([rebuild(members[0].template, state.weights)], split(200, seed=9)).accuracy > 0.9
 
 
 @pytest.mark.parametrize("proximal", [0.0, 0.5])

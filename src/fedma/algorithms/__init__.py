@@ -6,6 +6,5 @@ from fedma.algorithms.fedavg import FedAvg
 from fedma.algorithms.fedma import FedMA
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.oneshot import PFNM, Ensemble
-from fedma.algorithms.steps import steps
 
-__all__ = ["PFNM", "Algorithm", "Ask", "Client", "Ensemble", "FedAvg", "FedMA", "Reply", "State", "steps"]
+__all__ = ["PFNM", "Algorithm", "Ask", "Client", "Ensemble", "FedAvg", "FedMA", "Reply", "State"]

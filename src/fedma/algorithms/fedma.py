@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import Tensor
 
-from fedma.algorithms.base import State, class_counts
+from fedma.algorithms.base import State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
-from fedma.algorithms.steps import steps
 from fedma.fusion import slots
-from fedma.matching import Matcher, average, match_group, original_order
+from fedma.matching import Matcher, average, match_group, original_order, steps
+from fedma.seeds import number
 from fedma.training import Schedule
 from fedma.units import UnitGraph, Weights
 
@@ -34,7 +34,7 @@ class FedMA:
         matcher: how units are matched.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, Algorithm 1 and section 3.2.
-        Departures: steps follow unit groups (`fedma.algorithms.steps`); running statistics of normalisation layers
+        Departures: steps follow unit groups (`fedma.matching.steps`); running statistics of normalisation layers
         are never held: clients update them while they train, and every exchange pools them.
     """
 
@@ -72,7 +72,7 @@ class FedMA:
         k = state.exchange
         known = {} if k == 0 else dict(state.maps)
         if k == len(groups):
-            weights = self._average(state, replies, names=self.steps[k], maps=[{}] * len(replies))
+            weights = self._average(state, replies, maps=[{}] * len(replies))
             return State(round=state.round + 1, weights={**state.weights, **weights}, maps=state.maps)
         widths = {**self.graph.widths, **_widths(known)}
         matched = match_group(
@@ -81,12 +81,12 @@ class FedMA:
             groups[k],
             names=self.steps[k],
             widths=[widths] * len(replies),
-            matcher=replace(self.matcher, seed=self.matcher.seed + state.round),
+            matcher=replace(self.matcher, seed=number(self.matcher.seed, "round", state.round)),
         )
         now = [{groups[k]: assignment} for assignment in matched]
         maps = {reply.client: {**known.get(reply.client, {}), **own} for reply, own in zip(replies, now, strict=True)}
         start = State(state.round, k, {} if k == 0 else state.weights, maps=maps)
-        weights = self._average(start, replies, names=self.steps[k], maps=now)
+        weights = self._average(start, replies, maps=now)
         return replace(start, exchange=k + 1, weights={**start.weights, **weights})
 
     def _ask(self, state: State, client: int) -> Ask:
@@ -97,7 +97,7 @@ class FedMA:
         if k == 0 and state.round == 0:
             return Ask(client, name, schedule=asdict(self.schedule), send=send)
         widths = {**self.graph.widths, **_widths(state.maps)}
-        own = state.maps[client]
+        own = state.maps.get(client, {})
         if k == 0:
             return Ask(
                 client,
@@ -129,19 +129,29 @@ class FedMA:
         complete = {tensor for step in self.steps[:k] for tensor in step}
         return tuple(name for pair in self.graph.statistics for name in pair if name in complete)
 
-    def _average(
-        self, state: State, replies: Sequence[Reply], *, names: Sequence[str], maps: Sequence[Mapping[str, Tensor]]
-    ) -> Weights:
-        """The step's tensors, averaged over their owners, and the statistics of earlier steps, pooled."""
-        return average(
+    def _average(self, state: State, replies: Sequence[Reply], *, maps: Sequence[Mapping[str, Tensor]]) -> Weights:
+        """The step's tensors, averaged over their owners, and the statistics of earlier steps, pooled.
+
+        Below a finished step all clients have the same units, so its statistics are pooled over all of them.
+        """
+        complete = partial(
+            average,
             [reply.weights for reply in replies],
             self.graph,
-            names=(*names, *self._statistics(state.exchange)),
-            maps=maps,
             widths={**self.graph.widths, **_widths(state.maps)},
             shares=[1.0] * len(replies),
+            samples=sample_counts(replies),
             class_counts=class_counts(replies),
         )
+        owned = [self._owned(state.maps.get(reply.client, {})) for reply in replies]
+        return {
+            **complete(names=self._statistics(state.exchange), maps=[{}] * len(replies)),
+            **complete(names=self.steps[state.exchange], maps=maps, owned=owned),
+        }
+
+    def _owned(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The slots that a client owns, in the groups that may have others."""
+        return {group: slots for group, slots in maps.items() if self.graph.groups[group].growable}
 
 
 def _widths(maps: Mapping[int, Mapping[str, Tensor]]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from fedma.algorithms.base import State, class_counts
+from fedma.algorithms.base import State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
 from fedma.fusion import fuse_weights
 from fedma.matching import Matcher, original_order
@@ -47,7 +47,8 @@ class PFNM(Ensemble):
 
     Source: Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks", ICML 2019, sections 3.1
         and 3.2. Departures: hyper-parameters are learnt where `matcher` says so; a slot's value is the plain mean of
-        its owners; deeper networks go from the input upwards, as FedMA does, where PFNM goes down from the output.
+        its owners, and the output layer a mean over all clients by class proportions (see `average`); deeper networks
+        go from the input upwards, as FedMA does, where PFNM goes down from the output.
     """
 
     matcher: Matcher = field(default_factory=Matcher)
@@ -59,6 +60,7 @@ class PFNM(Ensemble):
             self.graph,
             widths=[self.graph.widths] * len(replies),
             shares=[1.0] * len(replies),
+            samples=sample_counts(replies),
             class_counts=class_counts(replies),
             matcher=self.matcher,
         )

@@ -23,7 +23,8 @@ def incoming(
         widths: the client's present widths.
 
     Returns:
-        Tensor (units, features), or (blocks…, units, features) for a group ordered separately inside blocks.
+        Tensor (units, features), or (blocks…, units, features) for a group ordered separately inside blocks; no
+        features where no tensor tells the units apart.
 
     Source: FedMA, section 3 (weights and bias of a unit as one vector). Departure: none for fully connected and
         convolutional layers; normalisation layers, which the paper does not treat, add their scale and shift.
@@ -34,22 +35,24 @@ def incoming(
         for name in names
         if name not in statistics and (axis := _only_axis(graph, name, group)) is not None
     ]
-    return torch.cat(rows, dim=-1)
+    return torch.cat([_nothing(graph, group, widths), *rows], dim=-1)
 
 
 def outgoing(weights: Mapping[str, Tensor], graph: UnitGraph, group: str, *, widths: Widths) -> Tensor:
-    """One row for each unit of a group: its weights into the model's outputs, (units, outputs).
+    """One row for each unit of a group: its weights into the model's outputs, (units, …·outputs), outputs innermost.
 
     Only tensors that read this group alone and make the model's outputs count: the last layer of a network.
 
     Source: PFNM (Yurochkin et al., ICML 2019), section 3.1: a neuron is its incoming and outgoing weights.
     """
-    rows = [
-        _rows(weights, place.tensor, graph, group, place.axis, widths)
-        for place in graph.places(group)
-        if place.role == "in" and graph.groups_of(place.tensor) == {group} and output_axis(graph, place.tensor) == 0
-    ]
-    return torch.cat(rows, dim=-1)
+    rows = []
+    for place in graph.places(group):
+        made = output_axis(graph, place.tensor)
+        if place.role == "in" and made is not None and graph.groups_of(place.tensor) == {group}:
+            steps = positions(graph.layouts[place.tensor][place.axis], group, widths)
+            tensor = weights[place.tensor].movedim((place.axis, made), (0, -1))
+            rows.append(tensor[steps.flatten()].reshape(len(steps), -1))
+    return torch.cat([_nothing(graph, group, widths), *rows], dim=-1)
 
 
 def output_axis(graph: UnitGraph, tensor: str) -> int | None:
@@ -69,3 +72,8 @@ def _rows(weights: Mapping[str, Tensor], name: str, graph: UnitGraph, group: str
     steps = positions(graph.layouts[name][axis], group, widths, blocks=graph.groups[group].per)
     tensor = weights[name].movedim(axis, 0)
     return tensor[steps.flatten()].reshape(*steps.shape[:-1], -1)
+
+
+def _nothing(graph: UnitGraph, group: str, widths: Widths) -> Tensor:
+    """No features, for every unit of a group."""
+    return torch.zeros([*(widths[block] for block in graph.groups[group].per), widths[group], 0])

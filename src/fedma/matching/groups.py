@@ -1,6 +1,7 @@
 """Matching the units of one group of a model across its clients."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedma.errors import InputError, MatchingError
+from fedma.errors import InputError, MatchingError, PinnedWarning
 from fedma.matching.bbp import match
 from fedma.matching.features import incoming, outgoing
 from fedma.seeds import generator
@@ -78,6 +79,10 @@ def match_group(
     """
     names = list(names)
     rows = [incoming(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
+    if rows[0].shape[-1] == 0:
+        warnings.warn(
+            f"group {group!r} is left in place: no tensor tells its units apart yet", PinnedWarning, stacklevel=2
+        )
     if matcher.name == "identity" or rows[0].shape[-1] == 0:
         return _in_place(rows, group)
     options = {"generator": generator(matcher.seed, "match", group), **matcher.options}

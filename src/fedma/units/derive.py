@@ -47,7 +47,9 @@ def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:
     found = _free(tracer)
     per = blocks.inside(tracer, found)
     names = _names(tracer, found)
-    layouts = {name: tuple(_layout(symbol, names) for symbol in value.symbols) for name, value in tracer.owned.items()}
+    layouts = {
+        name: tuple(_layout(symbol, names) for symbol in tracer.owned[name].symbols) for name in _in_order(tracer)
+    }
     tracer.warn(unit.pinned for value in tracer.owned.values() for symbol in value.symbols for unit in leaves(symbol))
     return UnitGraph(
         groups={
@@ -70,6 +72,13 @@ def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:
         },
         statistics=tuple(tracer.statistics),
     )
+
+
+def _in_order(tracer: Tracer) -> list[str]:
+    """The model's tensors in order of first use; one that is never used follows the others of its module."""
+    first = {name: number for number, name in enumerate(tracer.used)}
+    last = {name.rpartition(".")[0]: number for name, number in first.items()}
+    return sorted(tracer.owned, key=lambda name: first.get(name, last.get(name.rpartition(".")[0], len(first))))
 
 
 def _pin_strays(tracer: Tracer, parameters: set[str]) -> None:

@@ -57,7 +57,8 @@ class UnitGraph:
 
     Attributes:
         groups: by name, in the order in which the model's forward pass first meets them.
-        layouts: for every parameter and buffer, by name, the layout of each of its axes.
+        layouts: for every parameter and buffer, by name, the layout of each of its axes; in the order of their first
+            use in the forward pass.
         incoming: the (tensor, axis) pairs that the model sums over.
         fixed: for (tensor, axis) pairs with a part that must stay in place, why; "output" marks the model's outputs.
         statistics: (mean, variance) buffers of normalisation layers that keep running statistics.
@@ -89,6 +90,11 @@ class UnitGraph:
     def groups_of(self, tensor: str) -> set[str]:
         """The groups that index some axis of this tensor."""
         return layout.groups_of(self.layouts[tensor])
+
+    def made_by(self, tensor: str) -> set[str]:
+        """The groups whose units this tensor makes or decorates: those on axes that the model does not sum over."""
+        axes = (a for a in range(len(self.layouts[tensor])) if (tensor, a) not in self.incoming)
+        return set().union(*(self.groups_on(tensor, axis) for axis in axes))
 
     def groups_on(self, tensor: str, axis: int) -> set[str]:
         """The groups that index this axis of this tensor."""

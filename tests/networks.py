@@ -1,0 +1,86 @@
+"""Small networks beyond layers in a row, for 8×8 images (or texts of tokens) and three classes."""
+
+import torch
+from torch import Tensor, nn
+
+from fedma.models import build
+
+
+class Residual(nn.Module):
+    """A stream that two convolutions write to, with normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1, bias=False)
+        self.first = nn.BatchNorm2d(6)
+        self.inner = nn.Conv2d(6, 8, 3, padding=1)
+        self.outer = nn.Conv2d(8, 6, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.output = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.stem(x)).relu()
+        x = (x + self.norm(self.outer(self.inner(x).relu()))).relu()
+        return self.output(x.amax((2, 3)))
+
+
+class Disordered(nn.Module):
+    """Layers declared in another order than they are used in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Linear(9, 3)
+        self.norm = nn.BatchNorm1d(9)
+        self.hidden = nn.Linear(64, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.norm(self.hidden(x.flatten(1))).relu())
+
+
+class Speaker(nn.Module):
+    """A recurrent network over tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(12, 5)
+        self.lstm = nn.LSTM(5, 7, batch_first=True)
+        self.output = nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.lstm(self.embedding(x))[0][:, -1])
+
+
+class Attention(nn.Module):
+    """One transformer layer over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(8, 12)
+        self.layer = nn.TransformerEncoderLayer(12, 3, 16, dropout=0.0, batch_first=True)
+        self.output = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.layer(self.embedding(x.squeeze(1)))[:, 0])
+
+
+class Linear(nn.Module):
+    """No hidden units at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(x.flatten(1))
+
+
+NETWORKS = {kind.__name__.lower(): kind for kind in (Residual, Disordered, Speaker, Attention, Linear)}
+
+
+def made(name: str, *, seed: int) -> nn.Module:
+    """A freshly initialised network of this file or of `fedma.models`."""
+    if name not in NETWORKS:
+        return build(name, (1, 8, 8), 3, seed=seed)
+    with torch.random.fork_rng():
+        torch.random.manual_seed(seed)
+        return NETWORKS[name]()
