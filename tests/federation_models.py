@@ -27,3 +27,11 @@ class Speaker(nn.Module):
 
     def forward(self, text: torch.Tensor) -> torch.Tensor:
         return self.output(self.lstm(self.embedding(text))[0][:, -1])
+
+
+def broken() -> nn.Module:
+    raise ZeroDivisionError("on purpose")
+
+
+def number() -> int:
+    return 3

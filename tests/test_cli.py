@@ -92,6 +92,13 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("report {folder}", "run.json"),
         ("report", "name at least one run folder"),
         ("units nothing", "nothing"),
+        ("units lenet --input-shape -1 28 28", "positive"),
+        ("units federation_models:broken", "cannot be built"),
+        ("units federation_models:number", "must return an nn.Module"),
+        ("run --method fedma fedma", "twice"),
+        ("run --out {long}", "cannot be made"),
+        ("run --method fedavg --lr 1e30 --model mlp --limit 200 --local-epochs 3 --workers 1", "lower the learning"),
+        ("run --method fedma --lr 1e30 --model mlp --limit 200 --local-epochs 1 --workers 2", "lower the learning"),
         ("units lenet --input-shape 1 4 4", "at least 16"),
     ],
 )
@@ -105,7 +112,7 @@ def test_every_mistake_gives_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(SystemExit) as end:
-        main(arguments.format(folder=tmp_path).split())
+        main(arguments.format(folder=tmp_path, long="x" * 300).split())
     assert end.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -113,4 +120,4 @@ def test_every_mistake_gives_one_line_and_exit_code_2(
     assert len(lines) == 1
     assert lines[0].startswith("fedma: error: ")
     assert words in lines[0]
-    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) in (before, sorted([*before, "runs"]))

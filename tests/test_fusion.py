@@ -106,6 +106,16 @@ def test_bad_input_is_refused() -> None:
         fedma.fuse(models, x, weights=[1.0, -1.0])
     with pytest.raises(InputError, match="2 positive numbers"):
         fedma.fuse(models, x, weights=[1.0])
+    with pytest.raises(InputError, match="2 positive numbers"):
+        fedma.fuse(models, x, weights=["a", "b"])  # type: ignore[list-item]
+    for counts, words in (
+        (torch.ones(3, 4), "2 models × classes"),
+        ([[1, 2], [3, 4]], "2 models × classes"),
+        (torch.ones(2, 7), "7 classes, but 'output.weight' makes 4"),
+        (torch.tensor([[1, 1, 1, -1], [1, 1, 1, 1]]), "negative"),
+    ):
+        with pytest.raises(InputError, match=words):
+            fedma.fuse(models, x, class_counts=counts)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'magic' is not known"):
         fedma.fuse(models, x, matcher="magic")
     with pytest.raises(GraphError, match="another architecture"):

@@ -69,6 +69,8 @@ def fuse(
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
     shares = _shares(weights, len(models))
+    if class_counts is not None:
+        _check_counts(class_counts, len(models))
     how = Matcher(name=matcher, grow=grow, max_growth=max_growth, options=options, seed=seed)
     graphs = _graphs(models, example_inputs)
     fused, assignments = fuse_weights(
@@ -131,10 +133,21 @@ def _shares(weights: Sequence[float] | None, models: int) -> list[float]:
     """The models' weights in the averages, scaled to sum to one."""
     if models == 0:
         raise InputError("there is no model to fuse; give at least one")
-    shares = torch.tensor([1.0] * models if weights is None else [float(w) for w in weights], dtype=torch.float64)
+    try:
+        shares = torch.tensor([1.0] * models if weights is None else list(weights), dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"weights must be {models} positive numbers; got {weights}") from error
     if shares.shape != (models,) or not bool(((shares > 0) & shares.isfinite()).all()):
         raise InputError(f"weights must be {models} positive numbers, one for each model; got {weights}")
     return [float(share) for share in shares / shares.sum()]
+
+
+def _check_counts(class_counts: Tensor, models: int) -> None:
+    if not isinstance(class_counts, Tensor) or class_counts.dim() != 2 or len(class_counts) != models:
+        found = tuple(class_counts.shape) if isinstance(class_counts, Tensor) else type(class_counts).__name__
+        raise InputError(f"class_counts must be a tensor of {models} models × classes; got {found}")
+    if not bool((class_counts >= 0).all()):
+        raise InputError("class_counts holds negative numbers or none at all (nan); it counts samples of each class")
 
 
 def _graphs(models: Sequence[nn.Module], example_inputs: Any) -> list[UnitGraph]:

@@ -127,3 +127,21 @@ def test_an_ensemble_is_the_mean_of_probabilities() -> None:
 def test_bad_schedules_are_refused(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):
         Schedule(**{field: value})  # type: ignore[arg-type]
+
+
+def test_what_the_user_froze_stays_frozen_and_flags_are_given_back() -> None:
+    model = network()
+    model.get_parameter("conv2.bias").requires_grad_(False)
+    before = weights(model)
+    fit(model, split(30), SHORT, frozen=["conv1.weight"], seed=0, name=("a",))
+    after = weights(model)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == set(before) - {"conv1.weight", "conv2.bias"}
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == {"conv2.bias"}
+
+
+def test_one_sample_cannot_train_batch_normalisation() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(InputError, match="single sample"):
+        fit(model, split(1), SHORT, seed=0, name=("a",))
+    fit(network("mlp"), split(1), SHORT, seed=0, name=("a",))

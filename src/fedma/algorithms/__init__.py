@@ -1,10 +1,10 @@
 """Federated algorithms without input or output: they ask clients, and take what the clients answer."""
 
-from fedma.algorithms.base import Algorithm, State
+from fedma.algorithms.base import Algorithm, State, check
 from fedma.algorithms.client import Client
 from fedma.algorithms.fedavg import FedAvg
 from fedma.algorithms.fedma import FedMA
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.oneshot import PFNM, Ensemble
 
-__all__ = ["PFNM", "Algorithm", "Ask", "Client", "Ensemble", "FedAvg", "FedMA", "Reply", "State"]
+__all__ = ["PFNM", "Algorithm", "Ask", "Client", "Ensemble", "FedAvg", "FedMA", "Reply", "State", "check"]

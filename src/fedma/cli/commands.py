@@ -123,6 +123,8 @@ class Units:
         from fedma.seeds import generator
         from fedma.units import units
 
+        if min(self.input_shape, default=1) < 1:
+            raise InputError(f"input_shape must be positive numbers; got {self.input_shape}")
         model = build(self.model, self.input_shape, self.classes, seed=0)
         shape = (2, *self.input_shape)
         draw = generator(0, "inputs")

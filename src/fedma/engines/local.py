@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +19,7 @@ from fedma.errors import EngineError
 from fedma.units import Weights
 
 _clients: Mapping[int, Client] = {}
-"""The clients of this process's engine; worker processes inherit them when they are forked."""
+"""In a worker process: the clients, inherited when it was forked."""
 
 
 class LocalEngine:
@@ -98,25 +100,33 @@ def _answer(packed: bytes) -> bytes:
 @contextmanager
 def _forked(clients: Mapping[int, Client], workers: int) -> Iterator[Executor]:
     """Worker processes that have inherited the clients and their data."""
-    global _clients
-    _clients = clients
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"), initializer=_begin)
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(clients, os.getpid()))
     try:
         yield pool
     except BaseException:
         # Nobody waits for what is still training.
-        for worker in multiprocessing.active_children():
+        for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        _clients = {}
 
 
-def _begin() -> None:
-    """Set up a worker process: one thread, and interrupts are the parent's business."""
+def _begin(clients: Mapping[int, Client], parent: int) -> None:
+    """Set up a worker process: one thread; interrupts are the parent's business, and it ends when the parent does."""
+    global _clients
+    _clients = clients
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 @contextmanager

@@ -82,12 +82,13 @@ def assemble(settings: Settings) -> Federation:
     settings.check()
     schedule(settings)  # refuses what cannot be trained by
     device = _device(settings.device)
-    dataset = load(settings.data, seed=settings.seed, limit=settings.limit)
+    dataset = load(settings.data, seed=settings.seed, limit=settings.limit, natural=settings.natural)
     parts = partition(
         dataset.train,
         settings.clients,
         scheme=settings.partition,
         alpha=settings.alpha,
+        classes_per_client=settings.classes_per_client,
         seed=settings.seed,
     )
     template = _model(settings, dataset, None)

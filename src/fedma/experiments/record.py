@@ -2,12 +2,14 @@
 
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from safetensors.torch import save_file
@@ -22,6 +24,9 @@ _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "datasets", "flwr-dataset
 
 class Record:
     """A run folder being written.
+
+    Use as a context manager: a run that fails before its first result leaves no folder, and one that ends well is
+    marked as finished.
 
     `run.json` has the settings, versions, machine and data; `results.jsonl` one line for each evaluation;
     `models/METHOD.safetensors` the global model, its header what is needed to build it again.
@@ -65,18 +70,29 @@ class Record:
             tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
             save_file(tensors, path, metadata={"fedma": json.dumps(dict(header))})
 
-    def finish(self) -> None:
-        """Note that the run went to its end."""
-        self._facts["finished"] = _now()
-        self._write_facts()
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._facts["finished"] = _now()
+            self._write_facts()
+        elif not self._results.stat().st_size:
+            shutil.rmtree(self.folder)
 
     def _write_facts(self) -> None:
         (self.folder / "run.json").write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a run folder that exists already."""
-    if folder.exists():
+    """Refuse a run folder that exists already, or that there can be none of."""
+    try:
+        exists = folder.exists()
+    except OSError as error:
+        raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from error
+    if exists:
         raise InputError(f"run folder {folder} exists already; name another with --out, or remove it")
 
 

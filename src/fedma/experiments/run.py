@@ -1,5 +1,6 @@
 """Running an experiment: every method on the same clients, results written down as they come."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from fedma.algorithms import Algorithm, Reply, State
+from fedma.algorithms import Algorithm, Reply, State, check
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import InputError
 from fedma.experiments.federation import Federation, assemble
@@ -44,15 +45,16 @@ def run(settings: Settings, folder: Path, watch: Watch) -> Path:
     if settings.equal_bytes and "fedma" not in settings.method:
         raise InputError("equal_bytes gives the others the bytes that FedMA uses: add fedma to the methods")
     federation = assemble(settings)
-    record = Record(folder, settings, federation.facts())
     budget = None
-    with LocalEngine(federation.clients, workers=settings.workers or None) as engine:
+    with (
+        Record(folder, settings, federation.facts()) as record,
+        LocalEngine(federation.clients, workers=settings.workers or None) as engine,
+    ):
         for method in _order(settings):
             bounded = budget if method in ("fedavg", "fedprox") else None
             traffic = _Method(method, federation, engine, record, watch).run(bounded)
             if method == "fedma" and settings.equal_bytes:
                 budget = traffic.up + traffic.down
-    record.finish()
     return folder
 
 
@@ -93,6 +95,7 @@ class _Method:
         state, spent = server.start(), 0
         while asks := server.asks(state):
             replies = self.engine.deliver(asks, done=lambda reply: self.watch.reply(self.name, reply))
+            check(asks, replies)
             state = server.absorb(state, replies)
             self.traffic = self.traffic.plus(asks, replies)
             if state.exchange:
@@ -111,16 +114,21 @@ class _Method:
         models = [rebuild(self.federation.template, own) for own in weights]
         if self.name == "ensemble":
             alone = [self._score([model]) for model in models]
-            mean = {key: sum(score[key] for score in alone) / len(alone) for key in alone[0]}
+            mean = {"accuracy": sum(score["accuracy"] or 0.0 for score in alone) / len(alone), "loss": None}
             self._write("local", state, mean, weights[:1], {"bytes_up": 0, "bytes_down": 0, "final": final})
         self._write(self.name, state, self._score(models), weights, {"final": final})
 
-    def _score(self, models: Sequence[nn.Module]) -> dict[str, float]:
+    def _score(self, models: Sequence[nn.Module]) -> dict[str, float | None]:
         score = evaluate(models, self.federation.dataset.test)
-        return {"accuracy": score.accuracy, "loss": score.loss}
+        return {"accuracy": score.accuracy, "loss": score.loss if math.isfinite(score.loss) else None}
 
     def _write(
-        self, method: str, state: State, score: Mapping[str, float], models: Sequence[Weights], more: Mapping[str, Any]
+        self,
+        method: str,
+        state: State,
+        score: Mapping[str, float | None],
+        models: Sequence[Weights],
+        more: Mapping[str, Any],
     ) -> None:
         free = self.name == "pooled"
         line = {

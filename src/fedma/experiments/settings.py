@@ -26,8 +26,10 @@ class Settings:
         clients: number of clients.
         partition: how the training data are divided among the clients.
         alpha: Dirichlet concentration; the smaller, the more uneven.
+        natural: the column that names each sample's owner, for the natural partition.
+        classes_per_client: for the pathological partition.
         rounds: communication rounds of FedAvg, FedProx, FedMA (and as many times the local epochs when pooled).
-        equal_bytes: give FedAvg and FedProx as many bytes as FedMA uses, instead of `rounds`.
+        equal_bytes: give FedAvg and FedProx as many bytes as FedMA uses (at least one round), instead of `rounds`.
         local_epochs: epochs of local training in a round.
         retrain_epochs: FedMA: epochs after each matching; by default as `local_epochs`.
         output_epochs: FedMA: epochs of the output layer when all is matched; by default 3 × `retrain_epochs`.
@@ -56,6 +58,8 @@ class Settings:
     clients: int = 10
     partition: Partition = "dirichlet"
     alpha: float = 0.5
+    natural: str | None = None
+    classes_per_client: int = 2
     rounds: int = 1
     equal_bytes: bool = False
     local_epochs: int = 5
@@ -86,11 +90,13 @@ class Settings:
         """
         if not self.method:
             raise InputError(f"method is empty; known are {', '.join(METHODS)}")
+        if len(set(self.method)) < len(self.method):
+            raise InputError(f"method names one twice: {' '.join(self.method)}")
         for method in self.method:
             _check_choice("method", method, METHODS)
         _check_choice("init", self.init, ("auto", "common", "independent"))
         _check_choice("hyper", self.hyper, ("empirical", "reference"))
-        for name in ("clients", "rounds", "local_epochs", "batch_size", "limit", "max_growth"):
+        for name in ("clients", "rounds", "local_epochs", "batch_size", "limit", "max_growth", "classes_per_client"):
             _check_range(name, getattr(self, name), least=1)
         for name in ("workers", "retrain_epochs", "output_epochs", "proximal", "weight_decay"):
             _check_range(name, getattr(self, name), least=0)
@@ -144,6 +150,8 @@ def _kind(default: object, name: str) -> tuple[type, ...]:
     """The types that a value of a setting may have."""
     if name in ("output_lr", "gamma") or isinstance(default, float):
         return (float, int)
+    if name == "natural":
+        return (str,)
     if default is None:
         return (int,)
     return (str, list, tuple) if name == "method" else (type(default),)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedma.errors import InputError
 from fedma.matching.features import output_axis
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
@@ -43,6 +44,9 @@ def average(
         class_counts: (clients, classes) training samples; where given, the entries of an output class are weighted
             by the clients' counts of that class instead (by `shares` for a class that nobody has).
 
+    Raises:
+        InputError: class counts of another number of classes than the outputs.
+
     Source: FedMA, Algorithm 1 (matched averages; last layer weighted by class proportions). Departure: the shares,
         which the paper keeps equal in matched layers.
     """
@@ -70,8 +74,12 @@ def _class_shares(
 ) -> Sequence[float | Tensor]:
     """The clients' weights for one tensor: by class along its output axis where that is known, else the shares."""
     axis = output_axis(graph, name)
-    if class_counts is None or axis is None or tensor.shape[axis] != class_counts.shape[1]:
+    if class_counts is None or axis is None:
         return shares
+    if tensor.shape[axis] != class_counts.shape[1]:
+        raise InputError(
+            f"class_counts has {class_counts.shape[1]} classes, but {name!r} makes {tensor.shape[axis]} outputs"
+        )
     counts = class_counts.double()
     nobody = counts.sum(0) == 0
     counts = torch.where(nobody, torch.tensor(shares, dtype=torch.float64)[:, None], counts)

@@ -40,7 +40,13 @@ def build(name: str, input_shape: tuple[int, ...], classes: int, *, seed: int, c
     # PyTorch's initialisers draw from the global generator only: borrow it and give it back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(number(seed, "init", "common" if client is None else client))
-        return factory()
+        try:
+            model = factory()
+        except Exception as error:
+            raise InputError(f"model {name!r} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model {name!r} gives a {type(model).__name__}; it must return an nn.Module")
+    return model
 
 
 def _factory(name: str, input_shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:

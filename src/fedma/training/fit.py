@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedma.data import Split
 from fedma.errors import InputError
@@ -82,15 +83,23 @@ def fit(
         model: the model; its normalisation layers keep updating their running statistics, frozen or not.
         data: the client's samples.
         schedule: how.
-        frozen: names of parameters that stay as they are.
+        frozen: names of parameters that stay as they are, beside those that do not require gradients.
         seed: with `name` decides the order of the samples and dropout.
         name: of this training, such as ("client", 3, "round", 1).
+
+    Raises:
+        InputError: one sample only, and batch normalisation, which needs two.
     """
-    trained = [t for n, t in tensors(model).items() if isinstance(t, nn.Parameter) and n not in frozen]
+    held = [t for n, t in tensors(model).items() if t.requires_grad and n in frozen]
+    trained = [t for n, t in tensors(model).items() if t.requires_grad and n not in frozen]
     if schedule.epochs == 0 or not trained:
         return Fit(float("nan"), 0)
-    for tensor in tensors(model).values():
-        tensor.requires_grad_(any(tensor is t for t in trained))
+    if len(data) == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
+        raise InputError(
+            "a client with a single sample cannot train batch normalisation: give it more, or leave it out"
+        )
+    for tensor in held:
+        tensor.requires_grad_(False)
     anchor = [t.detach().clone() for t in trained] if schedule.proximal else []
     optimizer = _optimizer(trained, schedule)
     draw = generator(seed, *name, "order")
@@ -104,6 +113,8 @@ def fit(
         for _ in range(schedule.epochs):
             order = torch.randperm(len(labels), generator=draw).to(device)
             loss = _epoch(model, inputs[order], labels[order], optimizer, schedule, trained=trained, anchor=anchor)
+    for tensor in held:
+        tensor.requires_grad_(True)
     return Fit(loss, schedule.epochs * len(labels))
 
 
@@ -140,7 +151,7 @@ def _batches(inputs: Tensor, labels: Tensor, size: int, model: nn.Module) -> Ite
         yield inputs[start:end], labels[start:end]
 
 
-def _optimizer(parameters: list[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
+def _optimizer(parameters: list[Tensor], schedule: Schedule) -> torch.optim.Optimizer:
     if schedule.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True)
     return torch.optim.SGD(
