@@ -70,7 +70,7 @@ class Demo:
             method=("fedma", "fedavg", "fedprox", "pfnm", "ensemble", "pooled"),
             rounds=2,
             equal_bytes=True,
-            local_epochs=10,
+            local_epochs=20,
             lr=0.02,
             batch_size=16,
             seed=self.seed,

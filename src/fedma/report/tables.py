@@ -64,7 +64,6 @@ def _cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     if not found:
         raise InputError("there are no results to show; name at least one run")
     columns = [name for name in HEADINGS if name != "settings" or any(row["settings"] for row in found)]
-    decimals = {name: _decimals([row[name] for row in found]) for name in ("megabytes_up", "megabytes_down")}
     lines = [{name: HEADINGS[name] for name in columns}]
     several = any(row["seeds"] > 1 for row in found)
     for row in found:
@@ -76,7 +75,7 @@ def _cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             "growth": f"×{row['growth']:.2f}",
             "local_epochs": f"{row['local_epochs']:g}",
         }
-        shown |= {name: f"{row[name]:,.{places}f}" if row[name] else "0" for name, places in decimals.items()}
+        shown |= {name: _megabytes(row[name]) for name in ("megabytes_up", "megabytes_down")}
         lines.append({name: shown[name] for name in columns})
     return lines
 
@@ -87,10 +86,9 @@ def _accuracy(row: dict[str, Any], several: bool) -> str:
     return f"{row['accuracy']:.2f}{spread} %" + (f" ({row['seeds']})" if several else "")
 
 
-def _decimals(values: Sequence[float]) -> int:
-    """As many that the smallest value but 0 shows two digits or more, at most 4."""
-    smallest = min((value for value in values if value), default=1.0)
-    return next((places for places in range(1, 4) if smallest >= 10 ** (1 - places)), 4)
+def _megabytes(value: float) -> str:
+    """Two decimals; what they cannot show is `<0.01`, and nothing is `0`."""
+    return "0" if not value else f"{value:,.2f}" if value >= 0.005 else "<0.01"
 
 
 def _padded(text: str, width: int, column: str) -> str:
