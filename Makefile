@@ -1,25 +1,32 @@
 # Every target makes its own .venv when absent, and installs again only when what is installed changed.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format figure clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/installed ## Compare six methods on handwritten digits (about a minute, no download)
 	$(BIN)/fedma demo
 
-test: .venv/installed ## Run the tests (ARGS="-k name" for some of them)
+test: .venv/dev ## Run the tests (ARGS="-k name" for some of them)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: .venv/installed ## Lint, formatting and types
+check: .venv/dev ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/installed ## Mend what the linter can mend
+format: .venv/dev ## Mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+figure: .venv/installed ## Make the README's figure again
+	rm -rf runs/figure
+	$(BIN)/fedma demo --out runs/figure
+	cp runs/figure/accuracy_vs_megabytes.png docs/images/demo.png
+	cp runs/figure/run.json runs/figure/results.jsonl benchmarks/results/demo/
 
 clean: ## Remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -27,5 +34,10 @@ clean: ## Remove the virtual environment and caches
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Setting up .venv (once; some minutes, as PyTorch is large) ..."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[cli]'
+	@touch $@
+
+.venv/dev: .venv/installed
+	@echo "Adding what tests and checks need ..."
+	$(PIP) -e '.[dev]'
 	@touch $@
