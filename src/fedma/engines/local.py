@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,8 @@ class LocalEngine:
         Args:
             clients: the federation.
             workers: worker processes; None for one for each core, as far as there are clients. With one, or where
-                processes cannot be forked, clients run one after the other in this process.
+                processes cannot be forked (on a GPU, or another system than Linux), clients run one after the other
+                in this process.
         """
         self.clients = {client.number: client for client in clients}
         self.held: dict[int, Weights] = {}
@@ -46,7 +48,8 @@ class LocalEngine:
 
     def __enter__(self) -> "LocalEngine":
         on_cpu = all(client.device == "cpu" for client in self.clients.values())
-        if on_cpu and self.workers > 1 and "fork" in multiprocessing.get_all_start_methods():
+        # macOS knows fork too, but its own libraries do not survive it.
+        if on_cpu and self.workers > 1 and sys.platform == "linux":
             self._pool = self._stack.enter_context(_forked(self.clients, self.workers))
         return self
 
