@@ -162,7 +162,8 @@ def test_frozen_parameters_move_and_stay_frozen():
 
 
 def test_what_the_forward_pass_never_uses_stays():
-    graph = found("UnusedParts")
+    with pytest.warns(PinnedWarning, match=r"2 parameters are not used .*\(unused.weight, unused.bias\)"):
+        graph = found("UnusedParts")
     assert graph.fixed["unused.weight", 0] == graph.fixed["unused.bias", 0] == "not used in the forward pass"
     assert graph.fixed["b.weight", 0] == "a single unit"
     assert graph.statistics == (("centre", "spread"),)

@@ -11,6 +11,7 @@ COVERED = {"UnusedParts": 0.4, "Experts": 0.9, "Masked": 0.85}
 OTHER_ROLES = {"LearntQueries"}
 """A recording cannot tell a layer applied to a parameter from a weight made of two factors."""
 IGNORED = ["ignore:LSTM with projections", "ignore:input's size at dim=1 does not match num_features"]
+IGNORED += ["ignore:2 parameters are not used:fedma.errors.PinnedWarning"]
 pytestmark = [pytest.mark.filterwarnings(each) for each in IGNORED]
 
 

@@ -1,18 +1,22 @@
 """From what a forward pass said to a unit graph."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 
-from fedma.errors import GraphError
-from fedma.units import blocks, export, layout, record
+from fedma.errors import GraphError, PinnedWarning
+from fedma.units import blocks, export, record
 from fedma.units.axes import Leaf, Symbol, leaves, pin, resolve
 from fedma.units.graph import Group, UnitGraph
 from fedma.units.inputs import Inputs
 from fedma.units.layout import Axis, Factor
 from fedma.units.tracer import Tracer
+
+UNUSED = "not used in the forward pass"
+"""Why something stays that these inputs, in evaluation mode, never reach."""
 
 FRONT_ENDS: dict[str, Callable[[nn.Module, Inputs], Tracer]] = {"export": export.trace, "record": record.trace}
 
@@ -51,6 +55,8 @@ def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:
         name: tuple(_layout(symbol, names) for symbol in tracer.owned[name].symbols) for name in _in_order(tracer)
     }
     tracer.warn(unit.pinned for value in tracer.owned.values() for symbol in value.symbols for unit in leaves(symbol))
+    if unused := [n for n, value in tracer.owned.items() if value.shape and n in parameters and n not in tracer.used]:
+        warnings.warn(_of_unused(unused), PinnedWarning, stacklevel=4)
     return UnitGraph(
         groups={
             names[unit]: Group(
@@ -74,6 +80,15 @@ def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:
     )
 
 
+def _of_unused(names: list[str]) -> str:
+    """A branch, or a part for training only, that was not seen may read units that are taken to be free."""
+    return (
+        f"{len(names)} parameters are {UNUSED} on these inputs, in evaluation mode ({', '.join(names[:3])}"
+        f"{', …' if len(names) > 3 else ''}): they stay in place, and where training or other inputs use them "
+        "the groups may be wrong; give example inputs that reach them"
+    )
+
+
 def _in_order(tracer: Tracer) -> list[str]:
     """The model's tensors in order of first use; one that is never used follows the others of its module."""
     first = {name: number for number, name in enumerate(tracer.used)}
@@ -86,7 +101,7 @@ def _pin_strays(tracer: Tracer, parameters: set[str]) -> None:
     for name, value in tracer.owned.items():
         if name not in tracer.used:
             for symbol in value.symbols:
-                pin(symbol, "not used in the forward pass")
+                pin(symbol, UNUSED)
     indexed = {
         unit
         for name, value in tracer.owned.items()
@@ -105,7 +120,11 @@ def _pin_strays(tracer: Tracer, parameters: set[str]) -> None:
 
 
 def _free(tracer: Tracer) -> list[Leaf]:
-    """The leaves that become groups, in order of their first appearance in an activation."""
+    """The leaves that become groups, in order of their first appearance in an activation.
+
+    Units that reach no activation and are not summed over in making one are beyond what these inputs use (positions
+    further on than the example is long): they stay.
+    """
     indexed = {
         unit: None
         for name in tracer.used
@@ -114,7 +133,8 @@ def _free(tracer: Tracer) -> list[Leaf]:
         if not unit.pinned and unit.size > 1
     }
     appeared = {unit: None for symbols in tracer.activations for symbol in symbols for unit in leaves(symbol)}
-    return [unit for unit in appeared if unit in indexed] + [unit for unit in indexed if unit not in appeared]
+    summed = {unit: None for mix in tracer.mixes for symbol in mix.over for unit in leaves(symbol)}
+    return [unit for unit in {**appeared, **summed} if unit in indexed]
 
 
 def _names(tracer: Tracer, found: Iterable[Leaf]) -> dict[Leaf, str]:
@@ -174,8 +194,7 @@ def _layout(symbol: Symbol, names: dict[Leaf, str]) -> Axis:
 
 def _why_fixed(symbol: Symbol, names: dict[Leaf, str]) -> str:
     """Why a part of an axis stays in place; empty where all of it moves."""
-    reasons = [unit.pinned or "a single unit" for unit in leaves(symbol) if unit not in names]
+    reasons = [
+        unit.pinned or ("a single unit" if unit.size == 1 else UNUSED) for unit in leaves(symbol) if unit not in names
+    ]
     return next((why for why in reasons if why != "output"), reasons[0] if reasons else "")
-
-
-__all__ = ["FRONT_ENDS", "derive", "graph_of", "layout"]

@@ -15,7 +15,7 @@ from fedma.units.axes import pin
 from fedma.units.inputs import Inputs, own_all
 from fedma.units.state import tensors
 from fedma.units.tracer import Tracer
-from fedma.units.values import Shape, Value
+from fedma.units.values import Shape, Value, values_in
 
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
@@ -26,7 +26,6 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     """
     with _quiet():
         program = torch.export.export(model, inputs.args, inputs.kwargs, strict=False)
-    program.graph.eliminate_dead_code()
     return _Walk(model, program).run()
 
 
@@ -116,6 +115,8 @@ class _Walk:
         results = node.meta.get("val")
         several = isinstance(results, list | tuple)
         shapes = [_shape(result) for result in (results if isinstance(results, list | tuple) else [results])]
+        if not hasattr(node.target, "_schema") and values_in((args, kwargs)):
+            raise NotImplementedError(f"{node.target} in {_path(node)}")
         if not hasattr(node.target, "_schema") or not any(shape is not None for shape in shapes):
             if results is not None and not str(node.target).startswith("aten.sym_"):
                 _leaves_torch(args, kwargs)

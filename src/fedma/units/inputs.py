@@ -42,9 +42,9 @@ class Inputs:
 
 @contextlib.contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, no fused attention; everything as it was afterwards, buffers included."""
+    """Evaluation mode, no gradients, no fused attention; everything as it was afterwards, all tensors included."""
     training = {module: module.training for module in model.modules()}
-    buffers = {buffer: buffer.detach().clone() for buffer in model.buffers()}
+    own = [(tensor, tensor.detach().clone()) for tensor in tensors(model).values()]
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -56,9 +56,9 @@ def at_rest(model: nn.Module) -> Iterator[None]:
         for module, mode in training.items():
             module.training = mode
         with torch.no_grad():
-            for buffer, before in buffers.items():
-                if not torch.equal(buffer, before):
-                    buffer.copy_(before)
+            for tensor, before in own:
+                if not torch.equal(tensor, before):
+                    tensor.copy_(before)
 
 
 def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
@@ -96,7 +96,7 @@ def own_all(tracer: Tracer, model: nn.Module) -> dict[str, Value]:
     """Values for all the model's tensors: parameters and saved floating-point buffers may move, the others stay.
 
     A buffer that is not saved is made anew by the model's constructor, so nothing may be moved in it; numbers of
-    positions and masks mean what they say.
+    positions and masks mean what they say, and where they are saved they may be others tomorrow.
     """
     parameters = {id(parameter) for parameter in model.parameters()}
     unsaved = {
@@ -106,6 +106,7 @@ def own_all(tracer: Tracer, model: nn.Module) -> dict[str, Value]:
         if name in module._buffers
     }
     for name, tensor in tensors(model).items():
-        movable = id(tensor) in parameters or (tensor.is_floating_point() and id(tensor) not in unsaved)
-        tracer.owned[name] = tracer.own(name, tensor) if movable else tracer.constant(tensor, name)
+        saved = id(tensor) not in unsaved
+        movable = id(tensor) in parameters or (tensor.is_floating_point() and saved)
+        tracer.owned[name] = tracer.own(name, tensor) if movable else tracer.constant(tensor, name, lasting=not saved)
     return tracer.owned

@@ -67,8 +67,8 @@ def copied(model: nn.Module) -> nn.Module:
     except RuntimeError as error:
         line = str(error).partition("\n")[0]
         raise GraphError(
-            f"{type(model).__name__} cannot be copied ({line}); weight or spectral norm of the old kind is the usual "
-            "cause: use torch.nn.utils.parametrizations instead"
+            f"{type(model).__name__} cannot be copied ({line}); weight norm or spectral norm of the old kind, or "
+            "pruning, is the usual cause: use torch.nn.utils.parametrizations instead, or torch.nn.utils.prune.remove"
         ) from error
 
 

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 def table(graph: "UnitGraph") -> str:
-    """One line for each place of each group: group, units, growable or why not, tensor, axis, role, layout."""
+    """One line for each place of each group, then why some groups cannot grow, and how much of the model moves."""
     rows = [("group", "units", "grows", "tensor", "axis", "role", "layout")]
     for name, group in graph.groups.items():
         units = str(group.size) + (f" in each of {' × '.join(group.per)}" if group.per else "")
-        first = (name, units, "yes" if group.growable else f"no: {group.reason}")
+        first = (name, units, "yes" if group.growable else "no")
         for place in graph.places(name):
             axis = graph.layouts[place.tensor][place.axis]
             rows.append((*first, place.tensor, str(place.axis), place.role, describe(axis, name)))
@@ -21,7 +21,8 @@ def table(graph: "UnitGraph") -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join([*lines, "", summary(graph)])
+    stuck = [f"{name} cannot grow: {group.reason}" for name, group in graph.groups.items() if not group.growable]
+    return "\n".join([*lines, *([""] if stuck else []), *stuck, "", summary(graph)])
 
 
 def summary(graph: "UnitGraph") -> str:

@@ -51,9 +51,9 @@ class Tracer:
         """A tensor whose entries stay in place."""
         return self.note(Value(tuple(leaf(size, pinned=why) for size in shape)))
 
-    def constant(self, tensor: Tensor, name: str | None = None) -> Value:
-        """A constant: free along the axes along which it is uniform, in place along the others."""
-        known = tensor.numel() <= CONSTANT_LIMIT and not _is_fake(tensor)
+    def constant(self, tensor: Tensor, name: str | None = None, *, lasting: bool = True) -> Value:
+        """A constant: free along the axes along which it is uniform (and will be), in place along the others."""
+        known = lasting and tensor.numel() <= CONSTANT_LIMIT and not _is_fake(tensor)
         free = [known and n > 0 and bool((tensor == tensor.narrow(d, 0, 1)).all()) for d, n in enumerate(tensor.shape)]
         sources = [[(name, d)] if name else [] for d in range(tensor.dim())]
         symbols = tuple(
@@ -129,7 +129,7 @@ class Tracer:
             return [_fitted(r, shape, call.name) for r, shape in zip(results, call.shapes, strict=True)]
         except Exception as error:
             reason = str(error) if isinstance(error, NoRule) else f"the rule for {call.name} failed ({error!r})"
-            why = reason + (f" in {call.where}" if call.where else "")
+            why = f"{reason} in {call.where or 'the model itself'}"
             self.warned.add(why)
             for value in values_in(call.args):
                 for symbol in value.symbols:

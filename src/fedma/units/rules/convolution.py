@@ -50,11 +50,11 @@ def _grouped(op: Call, channels: Symbol, weight: Value, groups: int, transposed:
     block, rows = factor(weight[0], [groups, weight[0].size // groups])
     columns = weight[1]
     unify(channels, product(block, rows) if transposed else product(block, columns))
-    op.hint(block, "groups")
     inside, outside = (rows, columns) if transposed else (columns, rows)
     if inside.size == 1:
         op.hold([outside], "channels per group of a depthwise convolution")
     else:
+        op.hint(block, "groups")
         op.hold([block], "number of groups of a convolution")
         op.reads(weight, 0 if transposed else 1)
     return product(block, outside), inside if inside.size > 1 else leaf(1)

@@ -16,6 +16,15 @@ def embedding(op: Call) -> Symbols:
     return (*indices.symbols, weight[1])
 
 
+@rule("embedding_renorm")
+def embedding_renorm(op: Call) -> Symbols:
+    """Rows that are looked up are scaled in place to a largest norm."""
+    weight = op["self"]
+    pin(weight[0], "vocabulary")
+    op.mix([weight[1]], [weight[0]])
+    return (weight[0], weight[1])
+
+
 @rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
 def embedding_bag(op: Call) -> list[Symbols | None]:
     """Sums of rows."""

@@ -1,9 +1,9 @@
 """Reductions: the reduced axes are mixed, in no order."""
 
-from fedma.units.axes import leaf, pin
+from fedma.units.axes import Symbol, leaf, pin, unify
 from fedma.units.call import Call
 from fedma.units.registry import names, rule
-from fedma.units.values import Symbols
+from fedma.units.values import Deferred, Symbols, Value
 
 EVEN = names("""
 sum any norm linalg_vector_norm nansum count_nonzero frobenius_norm linalg_norm
@@ -13,10 +13,12 @@ UNEVEN = names("""
 mean amax amin var std prod logsumexp all var_mean std_mean nanmean median nanmedian aminmax max min argmax argmin
 mode
 """)
+WITH_POSITIONS = ("max", "min", "median", "nanmedian", "mode")
+"""Reductions that also tell where they found their values."""
 
 
 @rule(*EVEN, *UNEVEN)
-def reduce(op: Call) -> list[Symbols | None]:
+def reduce(op: Call) -> "list[Symbols | Value]":
     """The reduced axes vanish, or keep a length of one."""
     x, others = op.values[0], op.values[1:]
     if others:
@@ -25,16 +27,26 @@ def reduce(op: Call) -> list[Symbols | None]:
     reduced = [x[axis] for axis in axes]
     if op.name in UNEVEN:
         op.hold(reduced, f"reduced by {op.name}")
-    if op.name in ("argmax", "argmin", "mode") or (
-        op.name in ("max", "min", "median", "nanmedian") and len(op.shapes) > 1
-    ):
+    if op.name in ("argmax", "argmin"):
         op.pin(reduced, f"positions found by {op.name}")
     op.mix(reduced, [symbol for d, symbol in enumerate(x.symbols) if d not in axes])
     if op.args.get("keepdim"):
         kept = tuple(leaf(1) if d in axes else symbol for d, symbol in enumerate(x.symbols))
     else:
         kept = tuple(symbol for d, symbol in enumerate(x.symbols) if d not in axes)
+    if op.name in WITH_POSITIONS and len(op.shapes) == 2:
+        return [kept, _positions(op, reduced, kept)]
     return [kept for _ in op.shapes]
+
+
+def _positions(op: Call, reduced: list[Symbol], kept: Symbols) -> Value:
+    """Where along the reduced axes the values were found: these stay in place as soon as somebody asks."""
+
+    def asked() -> Symbols:
+        op.pin(reduced, f"positions found by {op.name}")
+        return kept
+
+    return Value(shape=op.shapes[1] or (), deferred=Deferred(-1, list, asked))
 
 
 def _axes(dim: int | list[int] | None, dims: int) -> set[int]:
@@ -72,3 +84,13 @@ def compared(op: Call) -> Symbols:
     kept = [symbol for d, symbol in enumerate(both) if d != axis]
     op.mix([both[axis]], kept)
     return (*both[:axis], leaf(1), *both[axis + 1 :]) if op.args.get("keepdim") else tuple(kept)
+
+
+@rule("cdist", "_cdist_forward", "_euclidean_dist")
+def distances(op: Call) -> Symbols:
+    """All rows of one operand compared with all rows of the other, along the last axis."""
+    left, right = op.values
+    dimensions = unify(left[-1], right[-1])
+    batch = op.broadcast(op.shape[:-2], left.symbols[:-2], right.symbols[:-2])
+    op.mix([dimensions], [*batch, left[-2], right[-2]])
+    return (*batch, left[-2], right[-2])
