@@ -43,3 +43,10 @@ def test_every_flag_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
 def test_links_to_files_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (Path(__file__).parents[1] / target).exists(), target
+
+
+def test_the_table_is_what_the_result_files_give() -> None:
+    from fedma.report import markdown, read, rows
+
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "mnist-lenet" / "seed0"
+    assert markdown(rows([read(results)])).strip() in README
