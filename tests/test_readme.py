@@ -6,10 +6,18 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((Path(__file__).parents[1] / "docs").rglob("*.md"))
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if "```python" in page.read_text()], ids=lambda page: page.name)
+def test_the_code_on_a_page_runs(page: Path) -> None:
+    names: dict[str, object] = {}
+    for block in blocks("python", page.read_text(encoding="utf-8")):
+        exec(compile(block, page.name, "exec"), names)
 
 
 def test_the_example_runs_and_says_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,9 +48,10 @@ def test_every_flag_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
     assert used <= known
 
 
-def test_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (Path(__file__).parents[1] / target).exists(), target
+@pytest.mark.parametrize("page", [Path(__file__).parents[1] / "README.md", *DOCS], ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
 def test_the_table_is_what_the_result_files_give() -> None:

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 
 from fedma.cli.progress import Silent
 from fedma.data import load
 from fedma.errors import InputError
+from fedma.experiments.record import load_model
 from fedma.experiments.run import run
 from fedma.experiments.settings import METHODS, Settings, from_toml
-from fedma.models import build
 from fedma.training import evaluate
-from fedma.units import rebuild
 
 QUICK = Settings(model="mlp", clients=3, alpha=1.0, local_epochs=1, output_epochs=1, limit=200, lr=0.05, workers=1)
 
@@ -59,11 +57,7 @@ def test_run_json_holds_what_is_needed_to_do_it_again(everything: Path) -> None:
 
 @pytest.mark.parametrize("method", ["fedma", "fedavg", "pfnm"])
 def test_a_saved_model_can_be_built_again(everything: Path, method: str) -> None:
-    path = everything / "models" / f"{method}.safetensors"
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["fedma"])
-    template = build(header["model"], tuple(header["input_shape"]), header["classes"], seed=0)
-    model = rebuild(template, load_file(path))
+    model = load_model(everything / "models" / f"{method}.safetensors")
     data = load("digits", seed=0, limit=200)
     final = next(line for line in results(everything) if line["method"] == method and line["final"])
     assert evaluate([model], data.test).accuracy == pytest.approx(final["accuracy"], abs=1e-9)
@@ -158,3 +152,11 @@ def test_bad_toml_is_refused(tmp_path: Path, text: str, words: str) -> None:
 def test_missing_toml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         from_toml(tmp_path / "none.toml")
+
+
+def test_other_files_are_no_models(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
+    (tmp_path / "b.safetensors").write_text("nothing")
+    for name in ("a", "b", "c"):
+        with pytest.raises(InputError, match="no model that a run wrote"):
+            load_model(tmp_path / f"{name}.safetensors")

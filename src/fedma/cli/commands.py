@@ -102,7 +102,7 @@ class Units:
     """Show a model's unit groups: which weights move together.
 
     Attributes:
-        model: mlp, cnn, lenet, vgg9, vgg9-bn, or package.module:factory.
+        model: a network of fedma.models (an unknown name lists them), or package.module:factory.
         input_shape: the shape of one input, without the batch.
         classes: number of classes.
         integers: inputs are whole numbers below this one (tokens) instead of real numbers.

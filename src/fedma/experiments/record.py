@@ -12,12 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from fedma import __version__
 from fedma.errors import InputError
 from fedma.experiments.settings import Settings
-from fedma.units import Weights
+from fedma.models import build
+from fedma.units import Weights, rebuild
 
 _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "datasets", "flwr-datasets", "scikit-learn")
 
@@ -84,6 +87,23 @@ class Record:
 
     def _write_facts(self) -> None:
         (self.folder / "run.json").write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
+
+
+def load_model(path: Path) -> nn.Module:
+    """The model in one of a run folder's safetensors files, built again at its own widths.
+
+    Raises:
+        InputError: not a file that a run wrote, or a model that cannot be built here.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["fedma"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(
+            f"{path} is no model that a run wrote: {error!r}; they lie in its folder under models/"
+        ) from error
+    template = build(header["model"], tuple(header["input_shape"]), header["classes"], seed=0)
+    return rebuild(template, load_file(path))
 
 
 def check_new(folder: Path) -> None:

@@ -21,7 +21,8 @@ class Settings:
 
     Attributes:
         data: "digits" (built in), a hub name such as "ylecun/mnist", "mnist", "cifar10", or a local folder.
-        model: mlp, cnn, lenet, vgg9, vgg9-bn, or package.module:factory (a function that returns an nn.Module).
+        model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
+            returns an nn.Module.
         method: what to compare, in this order.
         clients: number of clients.
         partition: how the training data are divided among the clients.

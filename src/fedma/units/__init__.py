@@ -9,6 +9,7 @@ Works alone: `permute`, `slice` and `widen` make new modules with the same funct
 import sys
 from types import ModuleType
 
+from fedma.units.axes import pin, unify
 from fedma.units.find import units
 from fedma.units.graph import Group, Place, UnitGraph, Weights
 from fedma.units.layout import Axis, Factor
@@ -24,9 +25,11 @@ __all__ = [
     "UnitGraph",
     "Weights",
     "load",
+    "pin",
     "rebuild",
     "rule",
     "tensors",
+    "unify",
     "units",
     "weights",
 ]

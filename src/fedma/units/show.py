@@ -27,11 +27,12 @@ def table(graph: "UnitGraph") -> str:
 
 def summary(graph: "UnitGraph") -> str:
     """How much of the model moves."""
-    return f"{len(graph.groups)} groups; {100 * graph.coverage:.1f} % of the entries move"
+    count = len(graph.groups)
+    return f"{count} group{'' if count == 1 else 's'}; {100 * graph.coverage:.1f} % of the entries move"
 
 
 def describe(axis: Axis, group: str) -> str:
-    """How the units of one group lie along an axis: "", "× 49", "4 × 8", "at 32", "4 parts"."""
+    """How the units of one group lie along an axis: "", "units × 49", "units at 32", "4 parts at 0, 9, 18, 27"."""
     at, found = 0, []
     for segment in axis:
         groups = [factor.group for factor in segment]
