@@ -142,7 +142,7 @@ def test_the_largest_may_stand_anywhere_unless_its_place_is_asked_for(front_end)
 
 def test_why_groups_cannot_grow_stands_below_the_table():
     graph = units(nn.Sequential(nn.Linear(3, 5), nn.LayerNorm(5), nn.Linear(5, 2)), torch.randn(2, 3))
-    assert "\n\n0 cannot grow: normalised over by a layer norm\n\n1 groups" in str(graph)
+    assert "\n\n0 cannot grow: normalised over by a layer norm\n\n1 group;" in str(graph)
 
 
 def test_a_depthwise_convolution_does_not_name_its_channels_groups():
