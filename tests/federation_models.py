@@ -1,7 +1,10 @@
 """Factories as a user would write them, for `--model federation_models:NAME`."""
 
-import torch
 from torch import nn
+
+from networks import Speaker
+
+__all__ = ["Speaker", "broken", "good", "number", "three_outputs", "wrong_inputs"]
 
 
 def good() -> nn.Module:
@@ -14,19 +17,6 @@ def three_outputs() -> nn.Module:
 
 def wrong_inputs() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(7, 10))
-
-
-class Speaker(nn.Module):
-    """A next-character model: whole numbers in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(20, 6)
-        self.lstm = nn.LSTM(6, 9, batch_first=True)
-        self.output = nn.Linear(9, 10)
-
-    def forward(self, text: torch.Tensor) -> torch.Tensor:
-        return self.output(self.lstm(self.embedding(text))[0][:, -1])
 
 
 def broken() -> nn.Module:

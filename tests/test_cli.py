@@ -55,7 +55,7 @@ def test_units_shows_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_units_of_a_model_that_reads_tokens(capsys: pytest.CaptureFixture[str]) -> None:
-    main("units federation_models:Speaker --input-shape 12 --integers 20".split())
+    main("units federation_models:Speaker --input-shape 7 --integers 12".split())
     said = capsys.readouterr().out
     assert "embedding" in said
     assert "lstm" in said

@@ -2,13 +2,16 @@
 
 import multiprocessing
 import os
+import time
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from federation import assert_equal, clients, initial, play
-from fedma.algorithms import Client, FedAvg
+from federation import assert_equal, clients, initial, play, split
+from fedma.algorithms import Client, FedAvg, Reply
+from fedma.data import Split
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import EngineError
 from fedma.training import Schedule
@@ -62,6 +65,45 @@ def test_traffic_adds_up_asks_and_replies() -> None:
     assert total.up == 2 * sum(reply.bytes for reply in replies)
     assert total.local_epochs == 4
     assert total.samples_seen == 2 * 2 * sum(len(c.data) for c in members)
+
+
+class _Slow(nn.Module):
+    """Training on inputs of sevens takes seconds, and leaves a mark when it is done."""
+
+    def __init__(self, mark: Path) -> None:
+        super().__init__()
+        self.out = nn.Linear(64, 3)
+        self.mark = mark
+        self.armed = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.armed and bool((x == 7).all()):
+            time.sleep(3)
+            self.mark.touch()
+        return self.out(x.flatten(1))
+
+
+def test_an_interrupt_ends_what_is_still_training(tmp_path: Path) -> None:
+    model = _Slow(tmp_path / "done")
+    graph = units(model, torch.zeros(2, 1, 8, 8))
+    model.armed = True
+    fast = split(10)
+    slow = Split(torch.full_like(fast.inputs, 7.0), fast.labels)
+    members = [Client(j, data, model, graph, 3, 0) for j, data in enumerate((fast, slow))]
+    algorithm = FedAvg(graph, (0, 1), Schedule(epochs=1), 1, weights(model))
+
+    def interrupt(reply: Reply) -> None:
+        raise KeyboardInterrupt
+
+    def train_until_interrupted() -> None:
+        with LocalEngine(members, workers=2) as engine:
+            engine.reset(dict.fromkeys(range(2), weights(model)))
+            engine.deliver(algorithm.asks(algorithm.start()), done=interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_until_interrupted()
+    assert not multiprocessing.active_children()
+    assert not (tmp_path / "done").exists()
 
 
 class _Dies(nn.Module):

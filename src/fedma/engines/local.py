@@ -56,7 +56,7 @@ class LocalEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._stack.__exit__(kind, error, trace)
 
     def reset(self, initial: Mapping[int, Weights]) -> None:
         """Let each client hold these weights, by client number."""
