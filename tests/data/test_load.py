@@ -104,6 +104,7 @@ def test_limit_keeps_a_seeded_sample_of_the_training_split_and_the_whole_test_sp
     assert data.train.labels.tolist() == load("digits", limit=200).train.labels.tolist()
     assert data.train.labels.tolist() != load("digits", limit=200, seed=1).train.labels.tolist()
     assert len(load("digits", limit=10**6).train) == 1438
+    assert (len(load("digits", test_limit=50).train), len(load("digits", test_limit=50).test)) == (1438, 50)
 
 
 def test_a_readme_in_the_folder_is_passed_over_in_silence(labelled: Path, capsys: pytest.CaptureFixture) -> None:
@@ -157,7 +158,8 @@ def test_natural_owners_travel_with_their_samples(tmp_path: Path) -> None:
     writers = [f"w{i % 4}" for i in range(20)]
     images = [picture(10 * (i % 4)) for i in range(20)]
     folder = parquet(tmp_path / "written", "train", image=images, label=[0, 1] * 10, writer=writers)
-    data = load(folder, natural="writer", limit=12)
+    data = load(folder, natural="writer", limit=3)
+    assert sorted((data.train.owners or ()).count(writer) for writer in ("w0", "w1", "w2", "w3")) == [3] * 4
     greys = (restored(data, data.train)[:, 0, 0, 0] * 255).round().tolist()
     assert data.train.owners == tuple(f"w{int(grey) // 10}" for grey in greys)
     picked = data.train.select([3, 0])
@@ -259,7 +261,7 @@ def test_an_empty_folder_and_too_few_samples(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mnits", "unknown data set 'mnits'; name one of digits, mnist, cifar10, an 'owner/name'"),
+        ("mnits", "unknown data set 'mnits'; name one of digits, mnist, cifar10, shakespeare, an 'owner/name'"),
         ("./nowhere", "there is no folder './nowhere'"),
         ("../some/where/else", "there is no folder"),
         (Path("nowhere"), "there is no folder 'nowhere'"),

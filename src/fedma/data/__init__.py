@@ -1,7 +1,19 @@
-"""Labelled images, and how they lie with the clients: `load` a data set, `partition` it, count its classes."""
+"""Labelled samples, and how they lie with the clients: `load` a data set or take your own tensors (`from_arrays`),
+`partition` it, count its classes."""
 
+from fedma.data.arrays import from_arrays
 from fedma.data.loading import load
-from fedma.data.partition import SCHEMES, class_counts, partition
-from fedma.data.split import Dataset, Split
+from fedma.data.partition import SCHEMES, class_counts, partition, shared_test
+from fedma.data.split import Dataset, Split, model_inputs
 
-__all__ = ["SCHEMES", "Dataset", "Split", "class_counts", "load", "partition"]
+__all__ = [
+    "SCHEMES",
+    "Dataset",
+    "Split",
+    "class_counts",
+    "from_arrays",
+    "load",
+    "model_inputs",
+    "partition",
+    "shared_test",
+]

@@ -1,5 +1,6 @@
 """From a name to a `Dataset`: the embedded digits, a data set of the Hugging Face hub, or a local folder."""
 
+from collections import Counter
 from os import PathLike
 
 import numpy as np
@@ -7,8 +8,10 @@ import torch
 
 from fedma import seeds
 from fedma.data.images import decode, normalise
-from fedma.data.source import Samples, Source, digits, stored
+from fedma.data.samples import Samples, Source
+from fedma.data.source import digits, images, tables
 from fedma.data.split import Dataset, Split
+from fedma.data.text import OWNER, is_text, windows
 from fedma.errors import InputError
 
 
@@ -18,39 +21,72 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
     limit: int | None = None,
+    test_limit: int | None = None,
     natural: str | None = None,
+    min_windows: int = 10_000,
 ) -> Dataset:
-    """The data set of that name: float32 images, each channel with mean 0 and standard deviation 1.
+    """The data set of that name: images as float32, each channel with mean 0 and standard deviation 1, or text.
 
     Pixels are scaled to [0, 1]; then the mean of each channel over the training images is subtracted and their
-    standard deviation divided out, in both splits (`Dataset.mean`, `Dataset.std`).
+    standard deviation divided out, in both splits (`Dataset.mean`, `Dataset.std`). Text becomes windows of tokens,
+    the next character their class, roles their owners (`fedma.data.text.windows`).
 
     Args:
-        name: `digits` (scikit-learn's 8×8 handwritten digits, no download), `mnist`, `cifar10`, any data set of
-            the Hugging Face hub with one column of images and one of labels (`owner/name`), or a local folder of
-            the same kind: parquet files, or images in one folder a class. A short name wins over a folder of
-            that name; write `./mnist` for the folder.
-        test_fraction: the part of each class that is set aside where the data has no test split of its own.
-        seed: decides that division, and which samples `limit` keeps.
-        limit: the most training samples to keep, for quick trials; the test split stays whole.
-        natural: the column that names each sample's owner, for `partition(..., scheme="natural")`.
+        name: `digits` (scikit-learn's 8×8 handwritten digits, no download), `mnist`, `cifar10`, `shakespeare`, any
+            data set of the Hugging Face hub with one column of images and one of labels, or with the columns of
+            `flwrlabs/shakespeare` (`owner/name`), or a local folder of the same kind: parquet files, or images in one
+            folder a class. A short name wins over a folder of that name; write `./mnist` for the folder.
+        test_fraction: the part of each class (of text: the last part of each role's) that is set aside where the data
+            has no test split of its own.
+        seed: decides that division of images, and which samples the limits keep.
+        limit: the most training samples to keep, of each owner where samples have owners, for quick trials.
+        test_limit: the same for test samples.
+        natural: the column that names each image's owner, for `partition(..., scheme="natural")`.
+        min_windows: of text: roles with fewer windows are left out.
 
     Raises:
-        InputError: there is no such data, or it is not labelled images of one size.
+        InputError: there is no such data, or it is neither labelled images of one size nor text in order.
         MissingExtra: a package that reads it is not installed.
     """
     if not 0 < test_fraction < 1:
         raise InputError(f"test_fraction is {test_fraction}; it must lie between 0 and 1")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; it must be 1 or more")
-    if name == "digits" and natural is not None:
-        raise InputError(f"digits has no column {natural!r}: nobody knows who wrote which")
-    source = digits() if name == "digits" else stored(name, owner=natural)
+    for word, value in (("limit", limit), ("test_limit", test_limit), ("min_windows", min_windows)):
+        if value is not None and value < 1:
+            raise InputError(f"{word} is {value}; it must be 1 or more")
+    source = _source(name, natural, test_fraction, min_windows)
     train, test = _divided(source, test_fraction, seed)
-    if limit is not None and limit < len(train):
-        order = torch.randperm(len(train), generator=seeds.generator(seed, "data", "limit"))
-        train = train.select(order[:limit].numpy())
-    return _dataset(source, train, test)
+    return _dataset(source, _limited(train, limit, seed, "limit"), _limited(test, test_limit, seed, "test limit"))
+
+
+def _source(name: str | PathLike[str], natural: str | None, test_fraction: float, min_windows: int) -> Source:
+    """The data as they are stored, text divided already."""
+    if name == "digits":
+        if natural is not None:
+            raise InputError(f"digits has no column {natural!r}: nobody knows who wrote which")
+        return digits()
+    found = tables(name)
+    if not is_text(found):
+        return images(found, owner=natural)
+    if natural not in (None, OWNER):
+        raise InputError(f"owners of {found.name!r}, which is text, are in its column {OWNER!r}, not {natural!r}")
+    return windows(found, test_fraction=test_fraction, min_windows=min_windows)
+
+
+def _limited(samples: Samples, limit: int | None, seed: int, name: str) -> Samples:
+    """So many samples at most, of each owner where they have owners; which ones the seed decides."""
+    if limit is None or limit >= len(samples):
+        return samples
+    order = torch.randperm(len(samples), generator=seeds.generator(seed, "data", name)).numpy()
+    if samples.owners is None:
+        return samples.select(order[:limit])
+    taken: Counter[str] = Counter()
+    rows = []
+    for row in order.tolist():
+        owner = samples.owners[row]
+        taken[owner] += 1
+        if taken[owner] <= limit:
+            rows.append(row)
+    return samples.select(np.array(rows))
 
 
 def _divided(source: Source, test_fraction: float, seed: int) -> tuple[Samples, Samples]:
@@ -72,14 +108,18 @@ def _divided(source: Source, test_fraction: float, seed: int) -> tuple[Samples, 
 
 
 def _dataset(source: Source, train: Samples, test: Samples) -> Dataset:
-    """Decoded together, so that the number of channels and the size are those of all images."""
-    if not (len(train) and len(test)):
-        raise InputError(f"{source.name!r} has {len(train)} training and {len(test)} test samples; both are needed")
-    pixels = torch.from_numpy(decode([*train.images, *test.images]))
-    inputs = [part.float().div_(source.white) for part in pixels.split([len(train), len(test)])]
-    mean, std = normalise(*inputs)
+    """Images are decoded together, so that the number of channels and the size are those of all of them."""
+    parts = (train, test)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    if source.vocabulary is None:
+        pixels = torch.from_numpy(decode([image for part in parts for image in part.inputs]))
+        inputs = [part.float().div_(source.white) for part in pixels.split([len(train), len(test)])]
+        mean, std = normalise(*inputs)
+    else:
+        inputs = [torch.as_tensor(part.inputs) for part in parts]
     splits = [
-        Split(images, torch.from_numpy(samples.labels), samples.owners)
-        for images, samples in zip(inputs, (train, test), strict=True)
+        Split(values, torch.from_numpy(samples.labels), samples.owners)
+        for values, samples in zip(inputs, parts, strict=True)
     ]
-    return Dataset(source.name, splits[0], splits[1], source.classes, mean, std)
+    return Dataset(source.name, splits[0], splits[1], source.classes, mean, std, source.vocabulary)

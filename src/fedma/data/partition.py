@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedma.data.schemes import DIVIDERS, Wish
-from fedma.data.split import Split
+from fedma.data.split import Dataset, Split
 from fedma.errors import InputError
 
 SCHEMES = tuple(DIVIDERS)
@@ -45,7 +45,7 @@ def partition(
 
     Raises:
         InputError: an argument is out of range, or no such division exists.
-        MissingExtra: flwr-datasets is not installed (every scheme but `dirichlet-paper` needs it).
+        MissingExtra: flwr-datasets is not installed (every scheme but `dirichlet-paper` and `natural` needs it).
     """
     labels = split.labels.numpy()
     wish = Wish(labels, split.owners, clients, scheme, alpha, seed, min_samples, classes_per_client)
@@ -64,6 +64,20 @@ def class_counts(split: Split, parts: Sequence[Tensor], classes: int) -> Tensor:
     """How many samples of each class each client holds: clients × classes, int64."""
     counts = [torch.bincount(split.labels[part], minlength=classes) for part in parts]
     return torch.stack(counts).long()
+
+
+def shared_test(dataset: Dataset, parts: Sequence[Tensor]) -> Split:
+    """The test samples of the owners whom these parts of the training split belong to.
+
+    All test samples where samples have no owners, or where those of the test split are other ones.
+
+    Source: FedMA, section 4 (Shakespeare): the held-out text of the roles that take part, all together.
+    """
+    train, test = dataset.train, dataset.test
+    if train.owners is None or test.owners is None:
+        return test
+    present = {train.owners[row] for part in parts for row in part.tolist()}
+    return test.owned_by(present) if present & set(test.owners) else test
 
 
 def _check(wish: Wish) -> None:

@@ -111,9 +111,9 @@ def _shards(wish: Wish) -> list[Rows]:
 
 def _natural(wish: Wish) -> list[Rows]:
     """The samples of `clients` owners, drawn among those who have enough."""
-    with _flower_partitioners() as flower:
-        partitioner = flower.NaturalIdPartitioner(partition_by="owner")
-        owners = _divide(wish, partitioner, len(set(wish.owners or ())))
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(wish.owners or ()))}
+    own = np.fromiter((numbers[owner] for owner in wish.owners or ()), dtype=np.int64, count=len(wish.labels))
+    owners = np.split(np.argsort(own, kind="stable"), np.cumsum(np.bincount(own))[:-1])
     eligible = [rows for rows in owners if len(rows) >= wish.min_samples]
     if len(eligible) < wish.clients:
         raise InputError(
@@ -128,8 +128,6 @@ def _divide(wish: Wish, partitioner: Any, parts: int) -> list[Rows]:
     """The rows that a partitioner gives to each part, of the samples in seeded random order."""
     order = np.random.default_rng(wish.number("order")).permutation(len(wish.labels))
     columns: dict[str, Any] = {"row": order, "label": wish.labels[order]}
-    if wish.owners is not None:
-        columns["owner"] = [wish.owners[row] for row in order]
     partitioner.dataset = imported("datasets").Dataset.from_dict(columns)
     # All rows at once and as an array: one by one they take seconds.
     return [partitioner.load_partition(part).with_format("numpy")[:]["row"] for part in range(parts)]

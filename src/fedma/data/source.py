@@ -1,11 +1,10 @@
-"""Where data comes from: labelled images as they are stored, not yet decoded."""
+"""Where data comes from: samples as they are stored, images not yet decoded."""
 
 import contextlib
 import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ from numpy.typing import NDArray
 
 from fedma.data.extra import imported
 from fedma.data.images import Stored
+from fedma.data.samples import Samples, Source, Tables
+from fedma.data.text import COLUMNS
 from fedma.errors import InputError
 
-HUB = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}
+HUB = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "shakespeare": "flwrlabs/shakespeare"}
 """Short names and where they lie on the Hugging Face hub."""
 
 READABLE = {".parquet", ".arrow", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
@@ -27,34 +28,6 @@ HELD_OUT = ("test", "validation")
 """Names of the split that models are judged by, the first that is there."""
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Stored images with their class numbers and, where asked for, their owners."""
-
-    images: Sequence[Stored]
-    labels: NDArray[np.int64]
-    owners: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def select(self, rows: NDArray[np.int64]) -> "Samples":
-        """The samples of these rows, in this order."""
-        owners = None if self.owners is None else tuple(self.owners[row] for row in rows)
-        return Samples([self.images[row] for row in rows], self.labels[rows], owners)
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A data set as it is stored; `white` is the value of its brightest pixel."""
-
-    name: str
-    classes: tuple[str, ...]
-    train: Samples
-    test: Samples | None
-    white: int = 255
-
-
 def digits() -> Source:
     """Scikit-learn's 1797 handwritten digits, 8×8 pixels of 0 to 16."""
     data = imported("sklearn.datasets").load_digits()
@@ -62,11 +35,11 @@ def digits() -> Source:
     return Source("digits", tuple(str(digit) for digit in range(10)), samples, None, white=16)
 
 
-def stored(name: str | PathLike[str], *, owner: str | None) -> Source:
-    """A data set of the hub or of a local folder, with the column `owner` as the samples' owners.
+def tables(name: str | PathLike[str]) -> Tables:
+    """A data set of the hub or of a local folder.
 
     Raises:
-        InputError: there is none, it cannot be read, or it is not labelled images.
+        InputError: there is none, or it cannot be read.
     """
     title, address = _address(name)
     splits = _splits(address)
@@ -74,16 +47,26 @@ def stored(name: str | PathLike[str], *, owner: str | None) -> Source:
     if train is None:
         raise InputError(f"{title!r} has the splits {', '.join(splits)} and none named train; rename one")
     test = next((splits[held_out] for held_out in HELD_OUT if held_out in splits and len(splits) > 1), None)
+    return Tables(title, train, test)
+
+
+def images(tables: Tables, *, owner: str | None) -> Source:
+    """Labelled images, with the column `owner` as the samples' owners.
+
+    Raises:
+        InputError: the tables hold something else.
+    """
+    title, train = tables.name, tables.train
     image, label = _columns(title, train.features)
     if owner is not None and owner not in train.features:
         raise InputError(f"{title!r} has no column {owner!r} (its columns: {', '.join(train.features)})")
-    tables = [train] if test is None else [train, test]
-    numbers, classes = _numbered(title, [_values(table, label) for table in tables], train.features[label])
+    both = [train] if tables.test is None else [train, tables.test]
+    numbers, classes = _numbered(title, [_values(table, label) for table in both], train.features[label])
     samples = [
         Samples(_images(table, image), number, _owners(table, owner))
-        for table, number in zip(tables, numbers, strict=True)
+        for table, number in zip(both, numbers, strict=True)
     ]
-    return Source(title, classes, samples[0], samples[1] if test is not None else None)
+    return Source(title, classes, samples[0], samples[1] if tables.test is not None else None)
 
 
 def _address(name: str | PathLike[str]) -> tuple[str, str]:
@@ -178,7 +161,10 @@ def _columns(title: str, features: Any) -> tuple[str, str]:
     found = f"(its columns: {', '.join(features)})"
     images = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
     if len(images) != 1:
-        raise InputError(f"{title!r} has {len(images) or 'no'} image columns {found}; it needs exactly one")
+        raise InputError(
+            f"{title!r} has {len(images) or 'no'} image columns {found}; it needs exactly one, or text in "
+            f"columns {', '.join(COLUMNS)}"
+        )
     labels = [column for column, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
     if "label" in features:
         labels = ["label"]

@@ -1,6 +1,6 @@
 """The values of this room: a split (samples and labels) and a data set (a training and a test split)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,8 @@ class Split:
     """Samples with their labels and, where the data names them, their natural owners.
 
     Attributes:
-        inputs: float32, samples first; images are samples × channels × height × width.
+        inputs: samples first; images are float32, samples × channels × height × width; sequences of tokens are
+            samples × steps, whole numbers in a small type (`model_inputs` makes a batch ready for a model).
         labels: int64, one class number a sample.
         owners: the natural client of each sample (a writer, a role), or None.
     """
@@ -40,6 +41,15 @@ class Split:
         owners = None if self.owners is None else tuple(self.owners[row] for row in rows.tolist())
         return Split(self.inputs[rows], self.labels[rows], owners)
 
+    def owned_by(self, owners: Collection[str]) -> "Split":
+        """The samples of these owners, in their order here."""
+        return self.select([row for row, owner in enumerate(self.owners or ()) if owner in owners])
+
+
+def model_inputs(batch: Tensor) -> Tensor:
+    """A batch as models take it: tokens, stored in a byte each, as int64; real numbers as they are."""
+    return batch if batch.is_floating_point() else batch.long()
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -52,6 +62,10 @@ class Dataset:
         classes: the name of each class, in the order of the labels.
         mean: what was subtracted from each channel of the inputs, after scaling them to [0, 1].
         std: what each channel was divided by after that.
+        vocabulary: where inputs are tokens, how many there are; None where they are real numbers.
+
+    Raises:
+        InputError: a split is empty.
     """
 
     name: str
@@ -60,8 +74,15 @@ class Dataset:
     classes: tuple[str, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    vocabulary: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (len(self.train) and len(self.test)):
+            raise InputError(
+                f"{self.name!r} has {len(self.train)} training and {len(self.test)} test samples; both are needed"
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample: (channels, height, width) for images."""
+        """The shape of one sample: (channels, height, width) for images, (steps,) for tokens."""
         return tuple(self.train.inputs.shape[1:])

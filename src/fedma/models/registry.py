@@ -1,42 +1,86 @@
 """Building a model from its name."""
 
 import importlib
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import nn
 
 from fedma.errors import InputError
-from fedma.models import networks
+from fedma.models import networks, residual, sequences
 from fedma.seeds import number
 
-MODELS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
-    "mlp": networks.mlp,
-    "cnn": networks.cnn,
-    "lenet": networks.lenet,
-    "vgg9": networks.vgg9,
-    "vgg9-bn": partial(networks.vgg9, batch_norm=True),
+
+@dataclass(frozen=True)
+class Network:
+    """A network by name.
+
+    Attributes:
+        make: input shape (without the batch), number of classes and, for tokens, `vocabulary` → model.
+        smallest: for images, the least height and width; 0 for inputs of any shape.
+        tokens: whether it reads sequences of tokens.
+    """
+
+    make: Callable[..., nn.Module]
+    smallest: int = 0
+    tokens: bool = False
+
+    def fits(self, input_shape: tuple[int, ...], vocabulary: int | None) -> bool:
+        """Whether it can be built for such inputs."""
+        if self.tokens or vocabulary is not None:
+            return self.tokens and vocabulary is not None and len(input_shape) == 1
+        return not self.smallest or (len(input_shape) == 3 and min(input_shape[1:]) >= self.smallest)
+
+    @property
+    def needs(self) -> str:
+        """What it takes, in words."""
+        if self.tokens:
+            return "sequences of tokens"
+        return f"images of at least {self.smallest}×{self.smallest} pixels" if self.smallest else "real numbers"
+
+
+MODELS: dict[str, Network] = {
+    "mlp": Network(networks.mlp),
+    "cnn": Network(networks.cnn, smallest=4),
+    "lenet": Network(networks.lenet, smallest=16),
+    "vgg9": Network(networks.vgg9, smallest=8),
+    "vgg9-bn": Network(partial(networks.vgg9, batch_norm=True), smallest=8),
+    "resnet20": Network(partial(residual.ResNet20, norm=nn.BatchNorm2d), smallest=8),
+    "resnet20-gn": Network(partial(residual.ResNet20, norm=residual.group_norm), smallest=8),
+    "char-lstm": Network(sequences.Recurrent, tokens=True),
+    "char-gru": Network(partial(sequences.Recurrent, cell=nn.GRU, hidden=128), tokens=True),
+    "transformer": Network(sequences.Transformer, tokens=True),
 }
-"""Factories by name: input shape (without the batch), number of classes → model."""
-
-_SMALLEST = {"cnn": 4, "lenet": 16, "vgg9": 8, "vgg9-bn": 8}
+"""Networks by name; beside these, `mlp-200-100` is a fully connected one of hidden layers of 200 and 100 neurons."""
 
 
-def build(name: str, input_shape: tuple[int, ...], classes: int, *, seed: int, client: int | None = None) -> nn.Module:
+def build(
+    name: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    seed: int,
+    client: int | None = None,
+    vocabulary: int | None = None,
+) -> nn.Module:
     """A freshly initialised model.
 
     Args:
-        name: one of `MODELS`, or `package.module:factory`, a callable without arguments that returns a module.
-        input_shape: the shape of one input, such as (channels, height, width).
+        name: one of `MODELS`, `mlp-WIDTH-WIDTH...` with the widths of its hidden layers, or `package.module:factory`,
+            a callable without arguments that returns a module.
+        input_shape: the shape of one input: (channels, height, width) of images, (length,) of tokens.
         classes: number of outputs.
         seed: decides the initial weights, together with `client` where each client has its own.
         client: None for the weights that all clients have in common.
+        vocabulary: inputs are tokens, whole numbers below this one; None where they are real numbers.
 
     Raises:
-        InputError: an unknown name, a factory that cannot be called, inputs too small for the network.
+        InputError: an unknown name, a factory that cannot be called, inputs that the network does not take.
     """
-    factory = _factory(name, input_shape, classes)
+    factory = _users(name) if ":" in name else _factory(name, tuple(input_shape), classes, vocabulary)
     # PyTorch's initialisers draw from the global generator only: borrow it and give it back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(number(seed, "init", "common" if client is None else client))
@@ -49,17 +93,27 @@ def build(name: str, input_shape: tuple[int, ...], classes: int, *, seed: int, c
     return model
 
 
-def _factory(name: str, input_shape: tuple[int, ...], classes: int) -> Callable[[], nn.Module]:
-    if ":" in name:
-        return _users(name)
+def _factory(name: str, input_shape: tuple[int, ...], classes: int, vocabulary: int | None) -> Callable[[], nn.Module]:
+    network = _named(name)
+    if not network.fits(input_shape, vocabulary):
+        found = f"have shape {input_shape}" if vocabulary is None else f"are tokens of shape {input_shape}"
+        fitting = [known for known, other in MODELS.items() if other.fits(input_shape, vocabulary)]
+        choice = f"models that take them: {', '.join(fitting)}" if fitting else "no model of fedma takes them"
+        raise InputError(f"model {name!r} needs {network.needs}; these inputs {found}; {choice}")
+    tokens = {"vocabulary": vocabulary} if network.tokens else {}
+    return partial(network.make, input_shape, classes, **tokens)
+
+
+def _named(name: str) -> Network:
+    """The network of that name; `mlp-200-100` has hidden layers of these widths."""
+    if re.fullmatch(r"mlp(-[1-9]\d*)+", name):
+        return Network(partial(networks.mlp, hidden=tuple(map(int, name.split("-")[1:]))))
     if name not in MODELS:
-        raise InputError(f"model {name!r} is not known; known are {', '.join(MODELS)}, or package.module:factory")
-    if name != "mlp" and (len(input_shape) != 3 or min(input_shape[1:]) < _SMALLEST[name]):
         raise InputError(
-            f"model {name!r} needs images of at least {_SMALLEST[name]}×{_SMALLEST[name]} pixels; "
-            f"these inputs have shape {input_shape}; choose another model (mlp takes any shape)"
+            f"model {name!r} is not known; known are {', '.join(MODELS)}, "
+            "mlp-200-100 (or other widths of hidden layers), or package.module:factory"
         )
-    return partial(MODELS[name], input_shape, classes)
+    return MODELS[name]
 
 
 def _users(name: str) -> Callable[[], nn.Module]:
