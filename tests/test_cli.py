@@ -1,12 +1,20 @@
 """The command line: what it prints, and one clear line for every mistake."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from rich.console import Console
+from rich.progress import Progress, TextColumn
 
+from fedma.algorithms import Reply
 from fedma.cli import main
+from fedma.cli.progress import Live
+from fedma.experiments.watch import Exchange
 
 QUICK = "--model mlp --clients 3 --alpha 1.0 --local-epochs 1 --output-epochs 1 --limit 200 --workers 1".split()
 
@@ -121,3 +129,36 @@ def test_every_mistake_gives_one_line_and_exit_code_2(
     assert lines[0].startswith("fedma: error: ")
     assert words in lines[0]
     assert sorted(path.name for path in tmp_path.rglob("*")) in (before, sorted([*before, "runs"]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_files_are_written_where_they_are_wanted(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    main(["run", "--method", "fedavg", *QUICK, "--out", str(tmp_path / "run"), "--tensorboard", "--quiet"])
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_tensorboard_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(SystemExit):
+        main(["run", *QUICK, "--out", str(tmp_path / "run"), "--tensorboard"])
+    assert "pip install 'fedma[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_live_line_follows_the_run() -> None:
+    said = io.StringIO()
+    column = TextColumn("{task.fields[where]} {task.fields[clients]} {task.fields[sent]}")
+    with Progress(column, console=Console(file=said)) as bar:
+        live = Live(bar)
+        live.exchange(Exchange("fedma", 2, 3, 1, 4, 5, 2_000_000))
+        live.reply(Reply(0, {"w": torch.zeros(250_000)}, torch.zeros(2), {}))
+        (task,) = bar.tasks
+        assert (task.completed, task.total) == (4 * 5 + 1, 3 * 4 * 5)
+        assert task.fields["where"] == "fedma round 2/3 step 1/4"
+        assert (task.fields["clients"], task.fields["sent"]) == ("1/5 clients", "3.0 MB")
+        live.exchange(Exchange("fedavg", 1, None, 1, 1, 5, 0))
+        assert bar.tasks[0].total is None
+        assert bar.tasks[0].fields["where"] == "fedavg round 1"

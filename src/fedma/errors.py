@@ -2,13 +2,15 @@
 
 FedmaError
 ├── InputError       what the user gave cannot be used (the command line answers with exit code 2)
+│   ├── CheckpointError a checkpoint cannot be written, read, or used here
 │   └── MissingExtra an optional dependency is needed and not installed
 ├── GraphError       a unit graph cannot be derived, or does not fit the model it is used with
 ├── MatchingError    clients' units cannot be matched (not finite, empty, of different features)
 ├── ReplyError       a client's reply was refused (names, shapes, dtypes, values)
 └── EngineError      an engine could not deliver (a worker process died)
 
-Warnings: PinnedWarning, for a part of a model that is left in place because it was not understood.
+Warnings: PinnedWarning, for a part of a model that is left in place because it was not understood; SlowWarning, for
+what works, but slower than it could; CheckpointWarning, for a damaged checkpoint with an older one used instead.
 
 Every message says what was found, where, and what to do about it.
 """
@@ -20,6 +22,10 @@ class FedmaError(Exception):
 
 class InputError(FedmaError, ValueError):
     """What the user gave cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint cannot be written, read, or used here."""
 
 
 class MissingExtra(InputError, ImportError):
@@ -44,3 +50,11 @@ class EngineError(FedmaError):
 
 class PinnedWarning(UserWarning):
     """A part of a model was left in place because it was not understood."""
+
+
+class SlowWarning(UserWarning):
+    """Something works, but slower than it could."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint is damaged, and an older one was used instead."""

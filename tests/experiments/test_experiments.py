@@ -8,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fedma.algorithms import Reply
 from fedma.cli.progress import Silent
 from fedma.data import load
 from fedma.errors import InputError
 from fedma.experiments.record import load_model
 from fedma.experiments.run import run
 from fedma.experiments.settings import METHODS, Settings, from_toml
+from fedma.experiments.watch import Exchange
 from fedma.training import evaluate
 
 QUICK = Settings(model="mlp", clients=3, alpha=1.0, local_epochs=1, output_epochs=1, limit=200, lr=0.05, workers=1)
@@ -119,6 +121,9 @@ def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
         ({"optimizer": "lion"}, "lion"),
         ({"momentum": 1.0}, "momentum"),
         ({"max_growth": 0.5}, "max_growth"),
+        ({"participation": 0.0}, "participation"),
+        ({"participation": 0.5}, "leave out fedma"),
+        ({"precision": "fp8"}, "precision"),
     ],
 )
 def test_bad_settings_are_refused_and_nothing_is_written(
@@ -160,3 +165,21 @@ def test_other_files_are_no_models(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         with pytest.raises(InputError, match="no model that a run wrote"):
             load_model(tmp_path / f"{name}.safetensors")
+
+
+def test_participation_draws_other_clients_each_round(tmp_path: Path) -> None:
+    settings = replace(QUICK, method=("fedavg",), clients=5, participation=0.4, rounds=4)
+    asked: list[set[int]] = []
+
+    class Listens(Silent):
+        def exchange(self, exchange: Exchange) -> None:
+            asked.append(set())
+
+        def reply(self, reply: Reply) -> None:
+            asked[-1].add(reply.client)
+
+    run(settings, tmp_path / "run", Listens())
+    assert [len(clients) for clients in asked] == [2, 2, 2, 2]
+    assert len(set().union(*asked)) > 2
+    first, again = results(tmp_path / "run"), results(run(settings, tmp_path / "again", Silent()))
+    assert [line["loss"] for line in first] == [line["loss"] for line in again]

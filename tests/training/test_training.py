@@ -1,6 +1,7 @@
 """Local training and evaluation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from torch import nn
 
 from federation import assert_equal, split
 from fedma.data import Split
-from fedma.errors import InputError
+from fedma.errors import InputError, SlowWarning
 from fedma.models import build
-from fedma.training import Schedule, evaluate, fit
+from fedma.seeds import generator
+from fedma.training import Compute, Schedule, choose, evaluate, fit, probabilities
+from fedma.training.augment import augment
 from fedma.units import weights
 
 SHORT = Schedule(epochs=3, batch_size=8, lr=0.05)
@@ -74,20 +77,6 @@ def test_batch_norm_survives_a_last_batch_of_one() -> None:
     assert math.isfinite(done.loss)
 
 
-def test_a_model_that_needs_contiguous_feature_maps_still_trains() -> None:
-    class Viewing(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.out = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, 3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.out(self.conv(x).view(len(x), -1))
-
-    model = Viewing()
-    assert math.isfinite(fit(model, split(20), SHORT, seed=0, name=("a",)).loss)
-    assert 0 <= evaluate([model], split(20)).accuracy <= 1
-
-
 def test_no_epochs_train_nothing() -> None:
     model = network()
     before = weights(model)
@@ -145,3 +134,101 @@ def test_one_sample_cannot_train_batch_normalisation() -> None:
     with pytest.raises(InputError, match="single sample"):
         fit(model, split(1), SHORT, seed=0, name=("a",))
     fit(network("mlp"), split(1), SHORT, seed=0, name=("a",))
+
+
+class _Viewing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.conv(x).view(len(x), -1))
+
+
+def test_channels_last_is_chosen_for_convolutions_that_survive_it() -> None:
+    example = split(2).inputs
+    chosen = choose(network("cnn"), example)
+    assert chosen == Compute(channels_last=True)
+    assert choose(network("mlp"), example) == Compute()
+    with pytest.warns(SlowWarning, match="instead of .view"):
+        viewing = choose(_Viewing(), example, precision="bf16")
+    assert viewing == Compute(precision="bf16")
+    fit(_Viewing(), split(20), SHORT, seed=0, name=("a",), compute=viewing)
+
+
+def test_the_model_is_left_as_it_was_by_the_choice() -> None:
+    model = network("cnn").train()
+    choose(model, split(2).inputs)
+    assert model.training
+    assert model.get_parameter("conv2.weight").is_contiguous()
+
+
+@pytest.mark.parametrize("compute", [Compute(channels_last=True), Compute(channels_last=True, precision="bf16")])
+def test_layout_and_precision_change_results_by_rounding_only(compute: Compute) -> None:
+    plain, other = network("cnn"), network("cnn")
+    fit(plain, split(40), SHORT, seed=0, name=("a",))
+    fit(other, split(40), SHORT, seed=0, name=("a",), compute=compute)
+    close = 2e-2 if compute.precision == "bf16" else 1e-4
+    for name, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(other)[name], tensor, rtol=close, atol=close)
+        assert weights(other)[name].dtype == torch.float32
+    a, b = (probabilities(model, split(300, seed=9).inputs, compute=compute) for model in (other, plain))
+    torch.testing.assert_close(a, b, rtol=close, atol=3 * close)
+
+
+def test_adam_is_pytorchs_adam() -> None:
+    model, twin, data = network("mlp"), network("mlp"), split(8)
+    schedule = Schedule(epochs=5, batch_size=8, lr=0.01, optimizer="adam", weight_decay=0.01)
+    fit(model, data, schedule, seed=0, name=("a",))
+    optimizer = torch.optim.Adam(twin.parameters(), lr=0.01, weight_decay=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(twin(data.inputs), data.labels).backward()
+        optimizer.step()
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+
+
+def test_a_parameter_that_gets_no_gradient_stays() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Linear(64, 3), nn.Linear(64, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x.flatten(1))
+
+    for optimizer in ("sgd", "adam"):
+        model = Half()
+        before = weights(model)
+        fit(model, split(20), Schedule(epochs=1, optimizer=optimizer, weight_decay=0.1), seed=0, name=("a",))
+        assert torch.equal(before["idle.weight"], model.idle.weight)
+        assert not torch.equal(before["used.weight"], model.used.weight)
+
+
+def test_augmented_images_are_shifted_and_flipped_ones() -> None:
+    images = torch.arange(2 * 3 * 6 * 7.0).view(2, 3, 6, 7).repeat(100, 1, 1, 1)
+    made = augment(images, generator(0, "a"))
+    padded = nn.functional.pad(images, (4, 4, 4, 4), mode="reflect")
+    places = [(y, x, flip) for y in range(9) for x in range(9) for flip in (False, True)]
+    seen = set()
+    for image, around in zip(made, padded, strict=True):
+        crops = {(y, x, flip): around[:, y : y + 6, x : x + 7] for y, x, flip in places}
+        found = {place for place, crop in crops.items() if torch.equal(image, crop.flip(2) if place[2] else crop)}
+        assert found
+        seen |= found
+    # 200 draws of 162 equally likely ones: fewer than 90 different ones would be 8 standard deviations away
+    assert len(seen) > 90
+
+
+def test_augmentation_is_named_by_the_seed_and_refuses_what_is_no_image() -> None:
+    results = []
+    for augmented in (True, True, False):
+        model = network()
+        fit(model, split(30), replace(SHORT, augment=augmented), seed=0, name=("a",))
+        results.append(weights(model))
+    assert_equal(results[0], results[1], rtol=0, atol=0)
+    assert not torch.equal(results[0]["fc1.weight"], results[2]["fc1.weight"])
+    for shape in ((5, 4, 8), (5, 1, 4, 8)):
+        with pytest.raises(InputError, match="augment"):
+            augment(torch.zeros(shape), generator(0, "a"))

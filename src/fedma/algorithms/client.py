@@ -8,8 +8,10 @@ from torch import nn
 
 from fedma.algorithms.messages import Ask, Reply
 from fedma.data import Split
-from fedma.training import Schedule, fit
+from fedma.training import Compute, Schedule, fit
 from fedma.units import UnitGraph, Weights, rebuild, weights
+
+_PLAIN = Compute()
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +20,13 @@ class Client:
 
     Attributes:
         number: its number, from 0.
-        data: its private samples; they never leave it.
+        data: holds its private samples, which never leave it.
         template: a model of the federation's architecture.
         graph: the template's unit graph.
         classes: number of classes.
         seed: of the run.
-        device: where it trains; messages are always on the CPU.
+        rows: the positions of its samples in `data`, int64; None where all are its own. So thousands of clients can
+            share one tensor.
     """
 
     number: int
@@ -32,31 +35,37 @@ class Client:
     graph: UnitGraph
     classes: int
     seed: int
-    device: str = "cpu"
+    rows: torch.Tensor | None = None
 
-    def answer(self, ask: Ask, own: Mapping[str, torch.Tensor]) -> tuple[Reply, Weights]:
+    def __len__(self) -> int:
+        return len(self.data if self.rows is None else self.rows)
+
+    def answer(self, ask: Ask, own: Mapping[str, torch.Tensor], *, compute: Compute = _PLAIN) -> tuple[Reply, Weights]:
         """The reply, and the weights that the client holds from now on.
 
         Args:
             ask: what to do.
-            own: the weights that the client holds.
+            own: the weights that the client holds; none are needed where the ask brings all.
+            compute: how it computes; messages and weights are on the CPU all the same.
         """
-        held = self.graph.scatter(own, ask.widen, ask.widths) if ask.widen else dict(own)
-        held = {name: ask.weights.get(name, tensor) for name, tensor in held.items()}
+        held = self.graph.scatter(own, _positions(ask.widen), ask.widths) if ask.widen else dict(own)
+        held = {**held, **ask.weights}
         if ask.narrow:
-            held = self.graph.gather(held, ask.narrow, ask.widths)
-        model = rebuild(self.template, held).to(self.device)
+            held = self.graph.gather(held, _positions(ask.narrow), ask.widths)
+        model = rebuild(self.template, held)
         done = fit(
             model,
             self.data,
             Schedule.from_dict(ask.schedule),
+            rows=self.rows,
             frozen=ask.frozen,
             seed=self.seed,
             name=("client", self.number, *ask.name),
+            compute=compute,
         )
         held = {name: tensor.cpu().contiguous() for name, tensor in weights(model).items()}
         metrics = {
-            "samples": len(self.data),
+            "samples": len(self),
             "samples_seen": done.samples_seen,
             "epochs": int(ask.schedule.get("epochs", 0)),
             "loss": done.loss,
@@ -66,4 +75,10 @@ class Client:
     @property
     def class_counts(self) -> torch.Tensor:
         """Its samples of each class."""
-        return torch.bincount(self.data.labels, minlength=self.classes)
+        labels = self.data.labels if self.rows is None else self.data.labels[self.rows]
+        return torch.bincount(labels, minlength=self.classes)
+
+
+def _positions(maps: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Assignments as indices."""
+    return {group: slots.long() for group, slots in maps.items()}

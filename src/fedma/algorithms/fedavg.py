@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+import torch
+
 from fedma.algorithms.base import State, sample_counts
 from fedma.algorithms.messages import Ask, Reply
 from fedma.matching import average
+from fedma.seeds import generator
 from fedma.training import Schedule
 from fedma.units import UnitGraph, Weights
 
@@ -20,9 +23,12 @@ class FedAvg:
         schedule: local training; `proximal` above zero makes this FedProx.
         rounds: how many.
         initial: the weights that all clients start from; empty where each starts from its own.
+        participants: how many clients take part in a round, drawn anew for each; None for all.
+        seed: decides the draws.
 
     Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017,
-        Algorithm 1, all clients in every round; Li et al., "Federated Optimization in Heterogeneous Networks", 2020.
+        Algorithm 1 (its C is the participants' part of the clients); Li et al., "Federated Optimization in
+        Heterogeneous Networks", 2020.
     """
 
     graph: UnitGraph
@@ -31,13 +37,15 @@ class FedAvg:
     rounds: int
     initial: Weights = field(default_factory=dict)
     exchanges: int = 1
+    participants: int | None = None
+    seed: int = 0
 
     def start(self) -> State:
         """The initial weights."""
         return State(weights=self.initial)
 
     def asks(self, state: State) -> Sequence[Ask]:
-        """Every client trains the global model and sends all of it."""
+        """The round's clients train the global model and send all of it; between rounds they hold nothing."""
         if state.round == self.rounds:
             return []
         ask = Ask(
@@ -46,8 +54,9 @@ class FedAvg:
             weights=state.weights,
             schedule=asdict(self.schedule),
             send=tuple(self.graph.layouts),
+            keep=False,
         )
-        return [replace(ask, client=client) for client in self.clients]
+        return [replace(ask, client=client) for client in self._present(state.round)]
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
         """The weighted average."""
@@ -60,3 +69,11 @@ class FedAvg:
             shares=sample_counts(replies),
         )
         return State(round=state.round + 1, weights=weights)
+
+    def _present(self, round_: int) -> Sequence[int]:
+        """The clients of a round, in order."""
+        if self.participants is None or self.participants >= len(self.clients):
+            return self.clients
+        draw = generator(self.seed, "participants", round_)
+        drawn = torch.randperm(len(self.clients), generator=draw)[: self.participants]
+        return [self.clients[position] for position in drawn.sort().values.tolist()]

@@ -10,10 +10,30 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from safetensors.torch import save
+import torch
 from torch import Tensor
 
 Metrics = Mapping[str, float]
+
+_CODES = {
+    torch.uint64: "U64",
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.complex64: "C64",
+    torch.float32: "F32",
+    torch.uint32: "U32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint16: "U16",
+    torch.int16: "I16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""Safetensors' names of types, in the order in which it puts tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +50,13 @@ class Ask:
         client: who.
         name: names the training for its random numbers, such as ("round", 1, "step", 2).
         weights: global tensors.
-        widen: per group, unit → slot.
+        widen: per group, unit → slot; int32, as `narrow`.
         widths: the groups' widths in the wide model.
         narrow: per group, own unit → slot.
         schedule: fields of `fedma.training.Schedule`.
         frozen: names of tensors that are not trained.
         send: names of tensors to answer with.
+        keep: whether it holds its weights afterwards; one that is not asked to needs no memory between asks.
     """
 
     client: int
@@ -47,6 +68,11 @@ class Ask:
     schedule: Mapping[str, Any] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     send: tuple[str, ...] = ()
+    keep: bool = True
+
+    def __post_init__(self) -> None:
+        for part in ("widen", "narrow"):
+            object.__setattr__(self, part, {group: slots.int() for group, slots in getattr(self, part).items()})
 
     @cached_property
     def bytes(self) -> int:
@@ -57,9 +83,9 @@ class Ask:
             "schedule": self.schedule,
             "frozen": self.frozen,
             "send": self.send,
+            "keep": self.keep,
         }
-        arrays = {"weights": self.weights, "widen": self.widen, "narrow": self.narrow}
-        return len(_serialised(arrays, settings))
+        return size({"weights": self.weights, "widen": self.widen, "narrow": self.narrow}, settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +107,22 @@ class Reply:
     @cached_property
     def bytes(self) -> int:
         """Length of the serialised message."""
-        return len(_serialised({"weights": self.weights, "": {"class_counts": self.class_counts}}, dict(self.metrics)))
+        return size({"weights": self.weights, "": {"class_counts": self.class_counts}}, dict(self.metrics))
 
 
-def _serialised(arrays: Mapping[str, Mapping[str, Tensor]], settings: Mapping[str, Any]) -> bytes:
-    flat = {f"{part}/{name}": tensor.contiguous() for part, named in arrays.items() for name, tensor in named.items()}
-    return save(flat, metadata={"settings": json.dumps(settings)})
+def size(arrays: Mapping[str, Mapping[str, Tensor]], settings: Mapping[str, Any]) -> int:
+    """The length of these as a safetensors file, tensors named part/name and settings as JSON in its header.
+
+    Nothing is serialised but the header: 8 bytes that hold its length, the header, filled up to a multiple of 8, and
+    the tensors' data.
+
+    Source: the safetensors format, https://github.com/huggingface/safetensors; tensors are sorted by dtype and name.
+    """
+    flat = {f"{part}/{name}": tensor for part, named in arrays.items() for name, tensor in named.items()}
+    header: dict[str, Any] = {"__metadata__": {"settings": json.dumps(settings)}}
+    order, end = list(_CODES), 0
+    for name, tensor in sorted(flat.items(), key=lambda named: (order.index(named[1].dtype), named[0])):
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 8 + -(-length // 8) * 8 + end

@@ -5,7 +5,7 @@ import io
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Union
@@ -32,21 +32,36 @@ class Run:
         settings: the experiment.
         config: a TOML file with settings; flags override it.
         out: the run folder; by default runs/ and the time.
+        resume: go on with the interrupted run in this folder; its settings are its own, but for --workers.
+        tensorboard: write TensorBoard's files too, into the run folder.
         quiet: no progress.
     """
 
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
     config: Path | None = None
     out: Path | None = None
+    resume: Path | None = None
+    tensorboard: bool = False
     quiet: bool = False
 
     def run(self) -> None:
         """Run the experiment, then print its table."""
         from fedma.cli.progress import watcher
-        from fedma.experiments.run import run
+        from fedma.experiments.run import resume, run
 
-        with watcher(quiet=self.quiet) as watch:
-            folder = run(self.settings, self.out or _new_folder(), watch)
+        if self.resume is not None and (self.out or replace(self.settings, workers=0) != Settings()):
+            raise InputError("--resume takes the run's own settings; of others, only --workers can be given with it")
+        folder = self.resume or self.out or _new_folder()
+        try:
+            with watcher(quiet=self.quiet, tensorboard=folder / "tensorboard" if self.tensorboard else None) as watch:
+                if self.resume is not None:
+                    resume(folder, watch, workers=self.settings.workers)
+                else:
+                    run(self.settings, folder, watch)
+        except KeyboardInterrupt:
+            if (folder / "run.json").exists():
+                sys.stderr.write(f"fedma: to go on: fedma run --resume {folder}\n")
+            raise
         _print_report([folder], folder)
 
 
@@ -105,7 +120,8 @@ class Units:
         model: a network of fedma.models (an unknown name lists them), or package.module:factory.
         input_shape: the shape of one input, without the batch.
         classes: number of classes.
-        integers: inputs are whole numbers below this one (tokens) instead of real numbers.
+        integers: inputs are whole numbers below this one (tokens) instead of real numbers: for char-lstm take
+            --input-shape 80 --integers 65 --classes 65.
         verify: check the groups by permuting the model and comparing its outputs.
     """
 
@@ -125,7 +141,7 @@ class Units:
 
         if min(self.input_shape, default=1) < 1:
             raise InputError(f"input_shape must be positive numbers; got {self.input_shape}")
-        model = build(self.model, self.input_shape, self.classes, seed=0)
+        model = build(self.model, self.input_shape, self.classes, seed=0, vocabulary=self.integers)
         shape = (2, *self.input_shape)
         draw = generator(0, "inputs")
         inputs = torch.rand(shape, generator=draw)

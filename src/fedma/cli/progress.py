@@ -1,48 +1,72 @@
-"""Progress on the terminal: a bar where there is one, plain lines where there is not."""
+"""Progress: one live line on a terminal, plain lines where there is none, and TensorBoard's files on request."""
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fedma.algorithms import Reply
-from fedma.experiments.run import Watch
+from fedma.errors import MissingExtra
+from fedma.experiments.watch import Exchange, Watch
 
 
 @contextmanager
-def watcher(*, quiet: bool) -> Iterator[Watch]:
-    """What shows the progress of a run."""
-    if quiet:
-        yield Silent()
-    elif sys.stderr.isatty():
-        with Progress(
-            TextColumn("{task.description:<9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("client trainings"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        ) as progress:
-            yield Bars(progress)
-    else:
-        yield Lines()
+def watcher(*, quiet: bool, tensorboard: Path | None = None) -> Iterator[Watch]:
+    """What shows the progress of a run.
+
+    Args:
+        quiet: show nothing.
+        tensorboard: a folder for TensorBoard's files, if they are wanted.
+
+    Raises:
+        MissingExtra: TensorBoard is wanted and not installed.
+    """
+    with ExitStack() as stack:
+        watches: list[Watch] = []
+        if tensorboard is not None:
+            watches.append(Board(tensorboard, stack))
+        if not quiet:
+            watches.append(stack.enter_context(_live()) if sys.stderr.isatty() else Lines())
+        yield Several(watches)
 
 
 class Silent:
     """Says nothing."""
 
-    def start(self, method: str, tasks: int | None) -> None:
-        """A method begins."""
+    def exchange(self, exchange: Exchange) -> None:
+        """Clients are asked."""
 
-    def reply(self, method: str, reply: Reply) -> None:
+    def reply(self, reply: Reply) -> None:
         """A client has answered."""
 
     def result(self, line: Mapping[str, Any]) -> None:
         """A model was evaluated."""
+
+
+class Several:
+    """Passes on to several."""
+
+    def __init__(self, watches: list[Watch]) -> None:
+        self._watches = watches
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Clients are asked."""
+        for watch in self._watches:
+            watch.exchange(exchange)
+
+    def reply(self, reply: Reply) -> None:
+        """A client has answered."""
+        for watch in self._watches:
+            watch.reply(reply)
+
+    def result(self, line: Mapping[str, Any]) -> None:
+        """A model was evaluated."""
+        for watch in self._watches:
+            watch.result(line)
 
 
 class Lines(Silent):
@@ -53,27 +77,75 @@ class Lines(Silent):
         sys.stderr.write(f"{_words(line)}\n")
 
 
-class Bars(Silent):
-    """A bar for each method; evaluations scroll above."""
+class Live(Silent):
+    """One line for where the run stands; evaluations scroll above."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
+        self._task = self._begin(None)
+        self._method, self._asked, self._answered, self._bytes = "", 0, 0, 0
 
-    def start(self, method: str, tasks: int | None) -> None:
-        """Show the method's bar; it pulses when its length is not known."""
-        self._tasks[method] = self._progress.add_task(method, total=tasks)
+    def exchange(self, exchange: Exchange) -> None:
+        """Show which it is; the bar's length is the client trainings of all rounds, if they are known."""
+        total = None if exchange.rounds is None else exchange.rounds * exchange.steps * exchange.clients
+        done = ((exchange.round - 1) * exchange.steps + exchange.step - 1) * exchange.clients
+        if exchange.method != self._method:
+            self._progress.remove_task(self._task)
+            self._task = self._begin(total)
+        self._method, self._asked, self._answered, self._bytes = exchange.method, exchange.clients, 0, exchange.bytes
+        rounds = "" if exchange.rounds is None else f"/{exchange.rounds}"
+        steps = f" step {exchange.step}/{exchange.steps}" if exchange.steps > 1 else ""
+        where = f"{exchange.method} round {exchange.round}{rounds}{steps}"
+        self._progress.update(self._task, completed=done, where=where)
+        self._show()
 
-    def reply(self, method: str, reply: Reply) -> None:
+    def reply(self, reply: Reply) -> None:
         """Move the bar."""
-        self._progress.advance(self._tasks[method])
+        self._answered += 1
+        self._bytes += reply.bytes
+        self._progress.advance(self._task)
+        self._show()
 
     def result(self, line: Mapping[str, Any]) -> None:
-        """Print it above the bars; end the bar after the last."""
+        """Print it above the bar."""
+        self._progress.update(self._task, accuracy=f"{100 * line['accuracy']:.1f} %")
         self._progress.console.print(_words(line), highlight=False)
-        if line["final"] and line["method"] in self._tasks:
-            task = self._tasks[line["method"]]
-            self._progress.update(task, total=self._progress.tasks[task].completed)
+
+    def _begin(self, total: int | None) -> TaskID:
+        return self._progress.add_task("", total=total, where="", clients="", accuracy="", sent="")
+
+    def _show(self) -> None:
+        clients = f"{self._answered}/{self._asked} clients"
+        self._progress.update(self._task, clients=clients, sent=f"{self._bytes / 1e6:.1f} MB")
+
+
+class Board(Silent):
+    """Numbers of every evaluation, by method and round; the files are begun with the first, in the run's folder."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        self._writer: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtra("--tensorboard needs TensorBoard: pip install 'fedma[tensorboard]'") from error
+        self._open = SummaryWriter
+
+    def result(self, line: Mapping[str, Any]) -> None:
+        """Write them."""
+        self._writer = self._writer or self._stack.enter_context(self._open(str(self._folder)))
+        for name in ("accuracy", "loss", "bytes_up", "bytes_down", "seconds"):
+            if line[name] is not None:
+                self._writer.add_scalar(f"{name}/{line['method']}", line[name], line["round"])
+
+
+@contextmanager
+def _live() -> Iterator[Watch]:
+    columns = ("where", "clients", "accuracy", "sent")
+    first, *rest = (TextColumn(f"{{task.fields[{name}]}}") for name in columns)
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(first, BarColumn(), *rest, *times, console=Console(stderr=True), transient=True) as progress:
+        yield Live(progress)
 
 
 def _words(line: Mapping[str, Any]) -> str:

@@ -1,26 +1,26 @@
 """The federation on one machine: clients as tasks of worker processes."""
 
-import multiprocessing
 import os
-import pickle
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from fedma.algorithms import Ask, Client, Reply
+from fedma.engines.pool import TRIES, Died, Pool
 from fedma.errors import EngineError
-from fedma.units import Weights
+from fedma.training import BATCH, choose, probabilities
+from fedma.training.compute import Precision
+from fedma.units import Weights, rebuild
 
-_clients: Mapping[int, Client] = {}
-"""In a worker process: the clients, inherited when it was forked."""
+_CHUNK = 8 * BATCH
+"""Samples of a task of evaluation; whole batches, so that the division among workers changes nothing."""
 
 
 class LocalEngine:
@@ -30,106 +30,144 @@ class LocalEngine:
     finishes first. Use as a context manager, which ends the workers.
     """
 
-    def __init__(self, clients: Sequence[Client], *, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        *,
+        workers: int | None = None,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        test: Tensor | None = None,
+    ) -> None:
         """An engine over these clients.
 
         Args:
             clients: the federation.
-            workers: worker processes; None for one for each core, as far as there are clients. With one, or where
-                processes cannot be forked (on a GPU, or another system than Linux), clients run one after the other
-                in this process.
+            workers: worker processes; None for one for each core, or for each GPU where that is the device, as far as
+                there are clients. With one, or where processes cannot be forked (another system than Linux), clients
+                run one after the other in this process.
+            device: where clients train; with "cuda", workers take the GPUs in turn.
+            precision: of training and evaluation, as `fedma.training.Compute` has it.
+            test: inputs to evaluate models on.
         """
         self.clients = {client.number: client for client in clients}
+        self.template = clients[0].template
         self.held: dict[int, Weights] = {}
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = min(workers or cores, len(clients))
-        self._stack = ExitStack()
-        self._pool: Executor | None = None
+        self._initial: Mapping[int, Weights] = {}
+        self._test = clients[0].data.inputs[:0] if test is None else test
+        self._compute = choose(self.template, clients[0].data.inputs[:2], device=device, precision=precision)
+        self.workers = min(workers or _slots(device), len(clients))
+        self._pool: Pool | None = None
 
     def __enter__(self) -> "LocalEngine":
-        on_cpu = all(client.device == "cpu" for client in self.clients.values())
         # macOS knows fork too, but its own libraries do not survive it.
-        if on_cpu and self.workers > 1 and sys.platform == "linux":
-            self._pool = self._stack.enter_context(_forked(self.clients, self.workers))
+        if self.workers > 1 and sys.platform == "linux":
+            self._pool = Pool(self.workers, self._do, self._begin)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
-    def reset(self, initial: Mapping[int, Weights]) -> None:
-        """Let each client hold these weights, by client number."""
-        self.held = dict(initial)
+    def reset(self, initial: Mapping[int, Weights], *, held: Mapping[int, Weights] | None = None) -> None:
+        """Let each client start from these weights, by client number, or from those that it held already.
+
+        `initial` may make them when they are asked for: a client's are looked up when it is first asked to train them.
+        """
+        self._initial, self.held = initial, dict(held or {})
 
     def deliver(self, asks: Sequence[Ask], *, done: Callable[[Reply], None] = lambda reply: None) -> list[Reply]:
         """The clients' replies, in the order of the asks; `done` hears of each as it comes.
 
         Largest clients start first, which keeps the workers busy to the end.
+
+        Raises:
+            EngineError: worker processes died while one client, which it names, was training.
         """
-        order = sorted(asks, key=lambda ask: -len(self.clients[ask.client].data))
+        order = sorted(asks, key=lambda ask: -len(self.clients[ask.client]))
         replies: dict[int, Reply] = {}
-        for reply, held in self._answers(order):
-            self.held[reply.client] = held
-            replies[reply.client] = reply
-            done(reply)
+        try:
+            for position, (reply, held) in self._run(len(order), lambda position: self._task(order[position])):
+                client = order[position].client
+                self.held.pop(client, None)
+                if held is not None:
+                    self.held[client] = held
+                replies[client] = reply
+                done(reply)
+        except Died as error:
+            raise EngineError(
+                f"client {order[error.position].client}: {_how(error)}; try fewer workers (1 needs none), or give this "
+                "client fewer samples"
+            ) from None
         return [replies[ask.client] for ask in asks]
 
-    def _answers(self, asks: Sequence[Ask]) -> Iterator[tuple[Reply, Weights]]:
-        if self._pool is None:
-            with _one_thread():
-                for ask in asks:
-                    yield self.clients[ask.client].answer(ask, self.held[ask.client])
-            return
-        # As bytes: tensors handed to another process as they are share memory through file descriptors, and run out.
-        futures: list[Future[bytes]] = [
-            self._pool.submit(_answer, pickle.dumps((ask, self.held[ask.client]))) for ask in asks
-        ]
+    def predict(self, models: Sequence[Weights]) -> list[Tensor]:
+        """For each model its class probabilities for the test inputs, (samples, classes).
+
+        Raises:
+            EngineError: worker processes died of it.
+        """
+        starts = range(0, len(self._test), _CHUNK)
+        if not starts:
+            raise EngineError("this engine was given no test inputs to predict; give it some")
+        tasks = [("predict", weights, start) for weights in models for start in starts]
+        parts = [self._test] * len(tasks)
         try:
-            for future in as_completed(futures):
-                yield pickle.loads(future.result())
-        except BrokenProcessPool as error:
-            raise EngineError(
-                "a worker process died, perhaps for want of memory; try again with fewer workers (1 needs none)"
-            ) from error
+            for position, part in self._run(len(tasks), tasks.__getitem__):
+                parts[position] = part
+        except Died as error:
+            raise EngineError(f"evaluating a model: {_how(error)}; try fewer workers (1 needs none)") from None
+        return [torch.cat(parts[first : first + len(starts)]) for first in range(0, len(parts), len(starts))]
+
+    def _task(self, ask: Ask) -> tuple[object, ...]:
+        """The ask, and what the client holds, unless the ask brings all of it."""
+        brings_all = ask.weights.keys() >= self.clients[ask.client].graph.layouts.keys() and not ask.widen
+        if brings_all:
+            return "answer", ask, {}
+        return "answer", ask, self.held.get(ask.client) or self._initial[ask.client]
+
+    def _run(self, number: int, task: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
+        # One thread with workers too: others of this process would wait for work on the workers' cores.
+        with _one_thread():
+            if self._pool is not None:
+                yield from self._pool.run(number, task)
+            else:
+                yield from ((position, self._do(task(position))) for position in range(number))
+
+    def _begin(self, number: int) -> None:
+        """In a worker process: one thread, and the GPU that is its own."""
+        torch.set_num_threads(1)
+        if self._compute.device == "cuda":
+            self._compute = replace(self._compute, device=f"cuda:{number % torch.cuda.device_count()}")
+
+    def _do(self, task: tuple[Any, ...]) -> Any:
+        """In a worker process: a client's answer, or a part of the predictions."""
+        if task[0] == "answer":
+            _, ask, own = task
+            reply, held = self.clients[ask.client].answer(ask, own, compute=self._compute)
+            return reply, held if ask.keep else None
+        _, weights, start = task
+        model = rebuild(self.template, weights)
+        return probabilities(model, self._test[start : start + _CHUNK], compute=self._compute)
 
 
-def _answer(packed: bytes) -> bytes:
-    """One client's answer, in a worker process."""
-    ask, own = pickle.loads(packed)
-    return pickle.dumps(_clients[ask.client].answer(ask, own))
+def _slots(device: str) -> int:
+    """How many clients can train at a time."""
+    if device == "cuda":
+        return torch.cuda.device_count()
+    if device != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def _forked(clients: Mapping[int, Client], workers: int) -> Iterator[Executor]:
-    """Worker processes that have inherited the clients and their data."""
-    others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(clients, os.getpid()))
-    try:
-        yield pool
-    except BaseException:
-        # Nobody waits for what is still training.
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin(clients: Mapping[int, Client], parent: int) -> None:
-    """Set up a worker process: one thread; interrupts are the parent's business, and it ends when the parent does."""
-    global _clients
-    _clients = clients
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _how(error: Died) -> str:
+    cause = f"code {error.code}"
+    if error.code is not None and error.code < 0:
+        cause = f"{signal.Signals(-error.code).name}, perhaps for want of memory"
+    return f"its worker process died {TRIES} times ({cause})"
 
 
 @contextmanager

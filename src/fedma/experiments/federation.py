@@ -1,14 +1,14 @@
 """From settings to clients: data, their partition, the model and its unit graph, all checked before work starts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from fedma.algorithms import Client
-from fedma.data import Dataset, load, partition
+from fedma.data import Dataset, load, model_inputs, partition, shared_test
 from fedma.errors import InputError
 from fedma.experiments.methods import schedule
 from fedma.experiments.settings import Settings
@@ -26,6 +26,7 @@ class Federation:
         clients: one for each part of the training data, and last one that holds all of it (for pooled training).
         template: the model that every client's is like; common initial weights.
         graph: its unit graph.
+        device: where clients train.
     """
 
     settings: Settings
@@ -33,6 +34,7 @@ class Federation:
     clients: tuple[Client, ...]
     template: nn.Module
     graph: UnitGraph
+    device: str
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -44,11 +46,12 @@ class Federation:
         """The number of the client that holds all training data."""
         return self.settings.clients
 
-    def initial(self, *, common: bool) -> dict[int, Weights]:
-        """The weights that each client starts from."""
+    def initial(self, *, common: bool) -> Mapping[int, Weights]:
+        """The weights that each client starts from; clients' own are made when looked up, not to lie about."""
+        numbers = [client.number for client in self.clients]
         if common:
-            return dict.fromkeys([client.number for client in self.clients], weights(self.template))
-        return {client.number: weights(_model(self.settings, self.dataset, client.number)) for client in self.clients}
+            return dict.fromkeys(numbers, weights(self.template))
+        return _Made(numbers, lambda client: weights(_model(self.settings, self.dataset, client)))
 
     def facts(self) -> dict[str, Any]:
         """The data and their partition, for the run folder."""
@@ -67,9 +70,26 @@ class Federation:
             "model": self.settings.model,
             "input_shape": list(self.dataset.input_shape),
             "classes": len(self.dataset.classes),
+            "vocabulary": self.dataset.vocabulary,
             "mean": list(self.dataset.mean),
             "std": list(self.dataset.std),
         }
+
+
+class _Made(Mapping[int, Weights]):
+    """Weights by client, made at each look."""
+
+    def __init__(self, numbers: Sequence[int], make: Callable[[int], Weights]) -> None:
+        self._numbers, self._make = numbers, make
+
+    def __getitem__(self, client: int) -> Weights:
+        return self._make(client)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 def assemble(settings: Settings) -> Federation:
@@ -82,7 +102,14 @@ def assemble(settings: Settings) -> Federation:
     settings.check()
     schedule(settings)  # refuses what cannot be trained by
     device = _device(settings.device)
-    dataset = load(settings.data, seed=settings.seed, limit=settings.limit, natural=settings.natural)
+    dataset = load(
+        settings.data,
+        seed=settings.seed,
+        limit=settings.limit,
+        test_limit=settings.test_limit,
+        natural=settings.natural,
+        min_windows=settings.min_windows,
+    )
     parts = partition(
         dataset.train,
         settings.clients,
@@ -91,20 +118,28 @@ def assemble(settings: Settings) -> Federation:
         classes_per_client=settings.classes_per_client,
         seed=settings.seed,
     )
+    dataset = replace(dataset, test=shared_test(dataset, parts))
     template = _model(settings, dataset, None)
-    example = dataset.train.inputs[:2]
+    example = model_inputs(dataset.train.inputs[:2])
     _check_outputs(template, example, settings.model, len(dataset.classes))
     graph = units(template, example)
     everyone = torch.cat(list(parts))
     clients = tuple(
-        Client(number, dataset.train.select(part), template, graph, len(dataset.classes), settings.seed, device)
+        Client(number, dataset.train, template, graph, len(dataset.classes), settings.seed, rows=part)
         for number, part in enumerate([*parts, everyone])
     )
-    return Federation(settings, dataset, clients, template, graph)
+    return Federation(settings, dataset, clients, template, graph, device)
 
 
 def _model(settings: Settings, dataset: Dataset, client: int | None) -> nn.Module:
-    return build(settings.model, dataset.input_shape, len(dataset.classes), seed=settings.seed, client=client)
+    return build(
+        settings.model,
+        dataset.input_shape,
+        len(dataset.classes),
+        seed=settings.seed,
+        client=client,
+        vocabulary=dataset.vocabulary,
+    )
 
 
 def _check_outputs(model: nn.Module, example: torch.Tensor, name: str, classes: int) -> None:
@@ -123,13 +158,17 @@ def _check_outputs(model: nn.Module, example: torch.Tensor, name: str, classes: 
 
 
 def _device(name: str) -> str:
-    """The device to train on; "auto" is the GPU if there is one."""
-    if name != "auto":
-        try:
-            torch.zeros(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    """The device to train on; "auto" is the GPU if there is one.
+
+    CUDA is only counted here: a process that has used it cannot fork workers that do.
+    """
+    gpus = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda" if gpus else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.startswith("cuda") and gpus:
         return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return name

@@ -19,10 +19,16 @@ def algorithm(
 ) -> Algorithm:
     """The server's side of a method."""
     local = schedule(settings)
-    if method in ("fedavg", "pooled"):
-        return FedAvg(graph, clients, local, rounds, initial)
-    if method == "fedprox":
-        return FedAvg(graph, clients, replace(local, proximal=settings.proximal), rounds, initial)
+    if method in COMMON_INIT:
+        return FedAvg(
+            graph,
+            clients,
+            replace(local, proximal=settings.proximal) if method == "fedprox" else local,
+            rounds,
+            initial,
+            participants=max(1, round(settings.participation * len(clients))),
+            seed=settings.seed,
+        )
     if method == "ensemble":
         return Ensemble(graph, clients, local)
     if method == "pfnm":
@@ -43,6 +49,7 @@ def schedule(settings: Settings) -> Schedule:
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
+        augment=settings.augment,
     )
 
 

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fedma import __version__
-from fedma.errors import InputError
-from fedma.experiments.settings import Settings
+from fedma.errors import InputError, ReplyError
+from fedma.experiments import checkpoint
+from fedma.experiments.settings import Settings, from_dict
 from fedma.models import build
 from fedma.units import Weights, rebuild
 
@@ -28,11 +29,16 @@ _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "datasets", "flwr-dataset
 class Record:
     """A run folder being written.
 
-    Use as a context manager: a run that fails before its first result leaves no folder, and one that ends well is
+    Use as a context manager: a run that fails before it can be resumed leaves no folder, and one that ends well is
     marked as finished.
 
     `run.json` has the settings, versions, machine and data; `results.jsonl` one line for each evaluation;
-    `models/METHOD.safetensors` the global model, its header what is needed to build it again.
+    `models/METHOD.safetensors` the global model, its header what is needed to build it again; an unfinished run has
+    a checkpoint too.
+
+    Attributes:
+        folder: the run folder.
+        lines: the results so far.
     """
 
     def __init__(self, folder: Path, settings: Settings, data: Mapping[str, Any]) -> None:
@@ -46,8 +52,7 @@ class Record:
             (folder / "models").mkdir(parents=True)
         except OSError as error:
             raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from error
-        self.folder = folder
-        self._facts: dict[str, Any] = {
+        facts = {
             "fedma": __version__,
             "settings": asdict(settings),
             "versions": {"python": platform.python_version(), **_versions()},
@@ -56,12 +61,25 @@ class Record:
             "started": _now(),
             "finished": None,
         }
+        self._begin(folder, facts, [])
         self._write_facts()
+
+    @classmethod
+    def again(cls, folder: Path, facts: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> "Record":
+        """The record of an interrupted run, from its `facts`, with these results."""
+        record = cls.__new__(cls)
+        record._begin(folder, dict(facts), lines)
+        return record
+
+    def _begin(self, folder: Path, facts: dict[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
+        self.folder, self.lines = folder, list(lines)
+        self._facts = facts
         self._results = folder / "results.jsonl"
-        self._results.touch()
+        self._results.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
     def add(self, line: Mapping[str, Any]) -> None:
         """One more line of results."""
+        self.lines.append(line)
         with self._results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -82,11 +100,35 @@ class Record:
         if kind is None:
             self._facts["finished"] = _now()
             self._write_facts()
-        elif not self._results.stat().st_size:
+            checkpoint.drop(self.folder)
+        elif issubclass(kind, Exception) and not self.lines and not self._resumable(kind):
             shutil.rmtree(self.folder)
 
+    def _resumable(self, kind: type[BaseException]) -> bool:
+        """Whether it is worth going on after this error; what a client sent would be the same again."""
+        return checkpoint.exists(self.folder) and not issubclass(kind, ReplyError)
+
     def _write_facts(self) -> None:
-        (self.folder / "run.json").write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
+        partial = self.folder / "run.partial.json"
+        partial.write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.folder / "run.json")
+
+
+def unfinished(folder: Path) -> tuple[dict[str, Any], Settings]:
+    """What `run.json` says of a run that was interrupted, and its settings.
+
+    Raises:
+        InputError: no run folder, or a run that has finished.
+    """
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        values = {name: value for name, value in facts["settings"].items() if value is not None}
+        finished = facts["finished"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder} is no run folder: its run.json cannot be read ({error})") from error
+    if finished:
+        raise InputError(f"the run in {folder} has finished, on {finished}; fedma report {folder} shows it")
+    return facts, from_dict(values, source=f"run.json in {folder}")
 
 
 def load_model(path: Path) -> nn.Module:
@@ -102,7 +144,13 @@ def load_model(path: Path) -> nn.Module:
         raise InputError(
             f"{path} is no model that a run wrote: {error!r}; they lie in its folder under models/"
         ) from error
-    template = build(header["model"], tuple(header["input_shape"]), header["classes"], seed=0)
+    template = build(
+        header["model"],
+        tuple(header["input_shape"]),
+        header["classes"],
+        seed=0,
+        vocabulary=header.get("vocabulary"),
+    )
     return rebuild(template, load_file(path))
 
 

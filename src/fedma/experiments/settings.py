@@ -20,17 +20,21 @@ class Settings:
     """One experiment: data, federation, methods, training, matching.
 
     Attributes:
-        data: "digits" (built in), a hub name such as "ylecun/mnist", "mnist", "cifar10", or a local folder.
+        data: "digits" (built in), "mnist", "cifar10", "shakespeare", a hub name such as "ylecun/mnist", or a local
+            folder.
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
         method: what to compare, in this order.
         clients: number of clients.
         partition: how the training data are divided among the clients.
         alpha: Dirichlet concentration; the smaller, the more uneven.
-        natural: the column that names each sample's owner, for the natural partition.
+        natural: the column that names each image's owner, for the natural partition (of text it is known).
+        min_windows: of text: leave out speaking roles with fewer windows.
         classes_per_client: for the pathological partition.
         rounds: communication rounds of FedAvg, FedProx, FedMA (and as many times the local epochs when pooled).
         equal_bytes: give FedAvg and FedProx as many bytes as FedMA uses (at least one round), instead of `rounds`.
+        participation: the part of the clients that takes part in a round of FedAvg and FedProx, drawn anew for each;
+            1 for all.
         local_epochs: epochs of local training in a round.
         retrain_epochs: FedMA: epochs after each matching; by default as `local_epochs`.
         output_epochs: FedMA: epochs of the output layer when all is matched; by default 3 × `retrain_epochs`.
@@ -40,6 +44,7 @@ class Settings:
         momentum: of SGD.
         weight_decay: L2 penalty.
         batch_size: samples in a step.
+        augment: shift images by up to 4 pixels and flip half of them, at random, in training.
         proximal: FedProx's proximal term mu.
         init: clients start from "common" weights or "independent" ones; "auto": common for FedAvg, FedProx and pooled
             training, independent for the others, as in the papers.
@@ -47,10 +52,12 @@ class Settings:
         gamma: matching: mass of the beta process, which governs growth; by default as `hyper` has it.
         grow: whether the global model may be wider than the clients'.
         max_growth: how many times as wide as the clients' the global model may become.
-        limit: use only so many training samples.
+        limit: use only so many training samples, of each owner where samples have owners.
+        test_limit: judge by only so many test samples, of each owner likewise.
         seed: of everything that is random.
-        workers: worker processes; 0 for one for each core.
+        workers: worker processes; 0 for one for each core, or for each GPU where that is the device.
         device: where to train: "auto" (the GPU if there is one), cpu, cuda, mps.
+        precision: "fp32", or "bf16": matrix products in bfloat16, faster on processors that can.
     """
 
     data: str = "digits"
@@ -60,9 +67,11 @@ class Settings:
     partition: Partition = "dirichlet"
     alpha: float = 0.5
     natural: str | None = None
+    min_windows: int = 10_000
     classes_per_client: int = 2
     rounds: int = 1
     equal_bytes: bool = False
+    participation: float = 1.0
     local_epochs: int = 5
     retrain_epochs: int | None = None
     output_epochs: int | None = None
@@ -72,6 +81,7 @@ class Settings:
     momentum: float = 0.9
     weight_decay: float = 0.0
     batch_size: int = 32
+    augment: bool = False
     proximal: float = 0.01
     init: Literal["auto", "common", "independent"] = "auto"
     hyper: Literal["empirical", "reference"] = "empirical"
@@ -79,9 +89,11 @@ class Settings:
     grow: bool = True
     max_growth: float = 1.5
     limit: int | None = None
+    test_limit: int | None = None
     seed: int = 0
     workers: int = 0
     device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     def check(self) -> None:
         """Refuse settings that cannot be run.
@@ -97,7 +109,10 @@ class Settings:
             _check_choice("method", method, METHODS)
         _check_choice("init", self.init, ("auto", "common", "independent"))
         _check_choice("hyper", self.hyper, ("empirical", "reference"))
+        _check_choice("precision", self.precision, ("fp32", "bf16"))
         for name in ("clients", "rounds", "local_epochs", "batch_size", "limit", "max_growth", "classes_per_client"):
+            _check_range(name, getattr(self, name), least=1)
+        for name in ("test_limit", "min_windows"):
             _check_range(name, getattr(self, name), least=1)
         for name in ("workers", "retrain_epochs", "output_epochs", "proximal", "weight_decay"):
             _check_range(name, getattr(self, name), least=0)
@@ -105,6 +120,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} must be positive and finite; got {value}")
+        if not 0 < self.participation <= 1:
+            raise InputError(f"participation must be above 0 and at most 1; got {self.participation}")
+        if self.participation < 1 and (rest := set(self.method) - {"fedavg", "fedprox", "pooled"}):
+            raise InputError(f"participation below 1 is for fedavg and fedprox; leave out {', '.join(sorted(rest))}")
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

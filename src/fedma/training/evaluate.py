@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from fedma.data import Split
-from fedma.training.layout import fast_layout
+from fedma.training.compute import Compute
 
-_BATCH = 250
+_PLAIN = Compute()
+BATCH = 125
+"""Samples at a time: few enough for the feature maps to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +23,24 @@ class Score:
     loss: float
 
 
-def evaluate(models: Sequence[nn.Module], data: Split) -> Score:
+def evaluate(models: Sequence[nn.Module], data: Split, *, compute: Compute = _PLAIN) -> Score:
     """The score of one model, or of several as an ensemble: the uniform mean of their class probabilities."""
-    probabilities = torch.stack([_probabilities(model, data.inputs) for model in models]).mean(0)
-    labels = data.labels.to(probabilities.device)
-    accuracy = (probabilities.argmax(1) == labels).double().mean()
-    return Score(float(accuracy), float(nll_loss(probabilities.clamp(min=1e-30).log(), labels)))
+    return score([probabilities(model, data.inputs, compute=compute) for model in models], data.labels)
 
 
-@torch.no_grad()
-def _probabilities(model: nn.Module, inputs: Tensor) -> Tensor:
-    device = next(model.parameters()).device
+def score(predictions: Sequence[Tensor], labels: Tensor) -> Score:
+    """The score of the uniform mean of several models' class probabilities, each (samples, classes)."""
+    mean = torch.stack(list(predictions)).mean(0)
+    accuracy = (mean.argmax(1) == labels).double().mean()
+    return Score(float(accuracy), float(nll_loss(mean.clamp(min=1e-30).log(), labels)))
+
+
+@torch.inference_mode()
+def probabilities(model: nn.Module, inputs: Tensor, *, compute: Compute = _PLAIN) -> Tensor:
+    """(samples, classes) probabilities on the CPU; the model is left on the device, in the layout of `compute`."""
     training = model.training
-    model.eval()
-    inputs = fast_layout(model, inputs)
-    parts = [model(x.to(device)).softmax(1) for x in inputs.split(_BATCH)]
+    compute.place(model).eval()
+    with compute.precisely():
+        parts = [model(compute.inputs(batch)).float().softmax(1) for batch in inputs.split(BATCH)]
     model.train(training)
-    return torch.cat(parts)
+    return torch.cat(parts).cpu()

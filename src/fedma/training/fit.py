@@ -1,8 +1,8 @@
 """Local training."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,52 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fedma.data import Split
 from fedma.errors import InputError
 from fedma.seeds import generator
-from fedma.training.layout import fast_layout
+from fedma.training.augment import augment
+from fedma.training.compute import Compute
+from fedma.training.optimizer import optimizer
+from fedma.training.schedule import Schedule
 from fedma.units.state import tensors
 
-OPTIMIZERS = ("sgd", "adam")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a client trains.
-
-    Attributes:
-        epochs: passes over the client's data; 0 trains nothing.
-        optimizer: "sgd" or "adam".
-        lr: learning rate, positive.
-        momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty, not negative.
-        batch_size: samples a step; a client with fewer has one batch.
-        proximal: FedProx's mu, weight of mu/2·‖w − w_global‖²; 0 is FedAvg.
-    """
-
-    epochs: int = 5
-    optimizer: str = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    batch_size: int = 32
-    proximal: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"optimizer {self.optimizer!r} is not known; known are {', '.join(OPTIMIZERS)}")
-        for name, good, words in (
-            ("epochs", self.epochs >= 0, "at least 0"),
-            ("lr", 0 < self.lr < float("inf"), "positive"),
-            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("proximal", self.proximal >= 0, "at least 0"),
-        ):
-            if not good:
-                raise InputError(f"{name} must be {words}; got {getattr(self, name)}")
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Schedule":
-        """The schedule in a message's settings."""
-        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+_PLAIN = Compute()
 
 
 @dataclass(frozen=True)
@@ -73,9 +34,11 @@ def fit(
     data: Split,
     schedule: Schedule,
     *,
+    rows: Tensor | None = None,
     frozen: Collection[str] = (),
     seed: int,
     name: tuple[str | int, ...],
+    compute: Compute = _PLAIN,
 ) -> Fit:
     """Train a model in place on a client's data with cross-entropy.
 
@@ -83,77 +46,86 @@ def fit(
         model: the model; its normalisation layers keep updating their running statistics, frozen or not.
         data: the client's samples.
         schedule: how.
+        rows: the positions of the client's samples in `data`; by default all.
         frozen: names of parameters that stay as they are, beside those that do not require gradients.
-        seed: with `name` decides the order of the samples and dropout.
+        seed: with `name` decides the order of the samples, their augmentation, and dropout.
         name: of this training, such as ("client", 3, "round", 1).
+        compute: how the arithmetic is done; the model is left on its device, in its layout.
 
     Raises:
-        InputError: one sample only, and batch normalisation, which needs two.
+        InputError: one sample only, and batch normalisation, which needs two; augmentation of other than images.
     """
-    held = [t for n, t in tensors(model).items() if t.requires_grad and n in frozen]
+    compute.place(model)
     trained = [t for n, t in tensors(model).items() if t.requires_grad and n not in frozen]
     if schedule.epochs == 0 or not trained:
         return Fit(float("nan"), 0)
-    if len(data) == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
+    rows = torch.arange(len(data)) if rows is None else rows
+    if len(rows) == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
         raise InputError(
             "a client with a single sample cannot train batch normalisation: give it more, or leave it out"
         )
+    draw = generator(seed, *name, "order")
+    with _held(model, frozen), _drawing(draw.initial_seed(), compute.device):
+        step = _Step(model.train(), trained, schedule, compute)
+        for _ in range(schedule.epochs):
+            order = rows[torch.randperm(len(rows), generator=draw)]
+            total = torch.zeros((), device=compute.device)
+            for part in _batches(order, schedule.batch_size):
+                inputs = data.inputs[part]
+                if schedule.augment:
+                    inputs = augment(inputs, draw)
+                total += step(inputs, data.labels[part]) * len(part)
+    return Fit(float(total) / len(rows), schedule.epochs * len(rows))
+
+
+class _Step:
+    """One step of the optimiser, on one batch."""
+
+    def __init__(self, model: nn.Module, trained: Sequence[Tensor], schedule: Schedule, compute: Compute) -> None:
+        self.model, self.trained, self.compute = model, trained, compute
+        self.optimizer = optimizer(trained, schedule)
+        self.proximal = schedule.proximal
+        self.anchor = [t.detach().clone() for t in trained] if schedule.proximal else []
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss before the step."""
+        for tensor in self.trained:
+            tensor.grad = None
+        with self.compute.precisely():
+            outputs = self.model(self.compute.inputs(inputs))
+        loss = cross_entropy(outputs.float(), labels.to(self.compute.device))
+        loss.backward()
+        for tensor, start in zip(self.trained, self.anchor, strict=bool(self.anchor)):
+            if tensor.grad is not None:
+                tensor.grad.add_(tensor.detach() - start, alpha=self.proximal)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def _batches(order: Tensor, size: int) -> Sequence[Tensor]:
+    """Batches in order; a last single sample joins the batch before it, since batch normalisation needs two."""
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+@contextmanager
+def _held(model: nn.Module, names: Collection[str]) -> Iterator[None]:
+    """Inside, these parameters do not require gradients."""
+    held = [t for n, t in tensors(model).items() if t.requires_grad and n in names]
     for tensor in held:
         tensor.requires_grad_(False)
-    anchor = [t.detach().clone() for t in trained] if schedule.proximal else []
-    optimizer = _optimizer(trained, schedule)
-    draw = generator(seed, *name, "order")
-    device = trained[0].device
-    inputs, labels = data.inputs.to(device), data.labels.to(device)
-    model.train()
-    # Layers such as dropout draw from PyTorch's global generator only: borrow it and give it back as it was.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.random.manual_seed(draw.initial_seed())
-        inputs = fast_layout(model, inputs)
-        for _ in range(schedule.epochs):
-            order = torch.randperm(len(labels), generator=draw).to(device)
-            loss = _epoch(model, inputs[order], labels[order], optimizer, schedule, trained=trained, anchor=anchor)
-    for tensor in held:
-        tensor.requires_grad_(True)
-    return Fit(loss, schedule.epochs * len(labels))
+    try:
+        yield
+    finally:
+        for tensor in held:
+            tensor.requires_grad_(True)
 
 
-def _epoch(
-    model: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-    *,
-    trained: Iterable[Tensor],
-    anchor: list[Tensor],
-) -> float:
-    """One pass over the samples in the given order; the mean loss."""
-    total = torch.zeros((), device=labels.device)
-    for x, y in _batches(inputs, labels, schedule.batch_size, model):
-        optimizer.zero_grad()
-        loss = cross_entropy(model(x), y)
-        total += loss.detach() * len(y)
-        loss.backward()
-        for tensor, start in zip(trained, anchor, strict=bool(anchor)):
-            if tensor.grad is not None:
-                tensor.grad.add_(tensor.detach() - start, alpha=schedule.proximal)
-        optimizer.step()
-    return float(total / len(labels))
-
-
-def _batches(inputs: Tensor, labels: Tensor, size: int, model: nn.Module) -> Iterable[tuple[Tensor, Tensor]]:
-    """Batches in order; a last single sample joins the batch before it, since batch normalisation needs two."""
-    starts = list(range(0, len(labels), size))
-    if len(starts) > 1 and len(labels) - starts[-1] == 1:
-        starts.pop()
-    for start, end in zip(starts, [*starts[1:], len(labels)], strict=True):
-        yield inputs[start:end], labels[start:end]
-
-
-def _optimizer(parameters: list[Tensor], schedule: Schedule) -> torch.optim.Optimizer:
-    if schedule.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True)
-    return torch.optim.SGD(
-        parameters, lr=schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay, fused=True
-    )
+@contextmanager
+def _drawing(seed: int, device: str) -> Iterator[None]:
+    """Inside, layers such as dropout, which know PyTorch's global generators only, draw by this seed."""
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        torch.random.manual_seed(seed)
+        yield

@@ -1,0 +1,148 @@
+"""Checkpoints: what a run needs to go on, in one safetensors file, written whole or not at all.
+
+A value of mappings, sequences, tensors, numbers, words and None. Tensors are the file's; the rest is JSON in its
+header, in which `{"tensor": "7"}` stands for a tensor, `{"pairs": [[key, value], …]}` for a mapping and
+`{"items": […]}` for a sequence. Nothing in a checkpoint is ever executed, and it names no file.
+"""
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedma.errors import CheckpointError, CheckpointWarning
+
+_FORMAT = "fedma-checkpoint-1"
+_NAME, _PREVIOUS, _PARTIAL = (f"checkpoint{part}.safetensors" for part in ("", ".previous", ".partial"))
+
+
+def save(folder: Path, value: Mapping[str, Any]) -> None:
+    """Keep the value in the folder; the checkpoint before it stays beside it.
+
+    Whatever happens meanwhile, one of both is whole afterwards.
+
+    Raises:
+        CheckpointError: it cannot be written, for want of room perhaps, or holds other kinds of values.
+    """
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps(_encoded(value, tensors, {}))
+    partial = folder / _PARTIAL
+    try:
+        save_file(tensors, partial, metadata={_FORMAT: header})
+        _sync(partial)
+        with contextlib.suppress(FileNotFoundError):
+            (folder / _NAME).replace(folder / _PREVIOUS)
+        partial.replace(folder / _NAME)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise CheckpointError(
+            f"a checkpoint cannot be written to {folder}: {error}; the one before it, if there is one, is kept: make "
+            f"room and go on with fedma run --resume {folder}"
+        ) from error
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """The value kept last, mappings as dicts and sequences as tuples; None where none was kept.
+
+    Where the last checkpoint is damaged, the one before it, with a `CheckpointWarning`.
+
+    Raises:
+        CheckpointError: all that there are are damaged.
+    """
+    damage: CheckpointError | None = None
+    for path in (folder / _NAME, folder / _PREVIOUS):
+        if not path.is_symlink() and not path.exists():
+            continue
+        try:
+            value = read(path)
+        except CheckpointError as error:
+            damage = damage or error
+            continue
+        if damage is not None:
+            warnings.warn(f"{damage}; going on from the one before it", CheckpointWarning, stacklevel=2)
+        return value
+    if damage is not None:
+        raise CheckpointError(f"{damage}, and there is no other in {folder}; start the run anew")
+    return None
+
+
+def exists(folder: Path) -> bool:
+    """Whether the folder has a checkpoint, good or not."""
+    return any((folder / name).exists() for name in (_NAME, _PREVIOUS))
+
+
+def drop(folder: Path) -> None:
+    """Remove the folder's checkpoints."""
+    for name in (_PREVIOUS, _PARTIAL, _NAME):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The value in one checkpoint.
+
+    Raises:
+        CheckpointError: it is none, is cut off, or leads out of its folder by a link.
+    """
+    if path.is_symlink():
+        raise CheckpointError(f"{path} is a link; a checkpoint is a file of its own")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_FORMAT])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            value = _decoded(header, tensors)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({type(error).__name__}: {error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is no checkpoint: it holds a {type(value).__name__} instead of names and values")
+    return value
+
+
+def _encoded(value: object, tensors: dict[str, Tensor], seen: dict[int, str]) -> object:
+    """The value as JSON; its tensors are put into `tensors`, each once."""
+    if isinstance(value, Tensor):
+        if id(value) not in seen:
+            seen[id(value)] = str(len(tensors))
+            # Safetensors refuses tensors that share memory.
+            tensors[seen[id(value)]] = value.detach().clone(memory_format=torch.contiguous_format)
+        return {"tensor": seen[id(value)]}
+    if isinstance(value, Mapping):
+        return {"pairs": [[_encoded(part, tensors, seen) for part in pair] for pair in value.items()]}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return {"items": [_encoded(item, tensors, seen) for item in value]}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise CheckpointError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def _decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        if isinstance(value, list):
+            raise ValueError("a bare list")
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "pairs":
+        return {_decoded(key, tensors): _decoded(own, tensors) for key, own in content}
+    if kind == "items":
+        return tuple(_decoded(item, tensors) for item in content)
+    raise ValueError(f"a part of unknown kind {kind!r}")
+
+
+def _sync(path: Path) -> None:
+    """Let what was written reach the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

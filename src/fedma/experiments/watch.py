@@ -1,0 +1,43 @@
+"""What is told of a run while it goes on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fedma.algorithms import Reply
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """An exchange that begins.
+
+    Attributes:
+        method: of which method.
+        round: its round, from 1.
+        rounds: how many there will be; None where that is not known.
+        step: the exchange within the round, from 1.
+        steps: exchanges in a round.
+        clients: how many are asked.
+        bytes: sent so far, this exchange's asks included.
+    """
+
+    method: str
+    round: int
+    rounds: int | None
+    step: int
+    steps: int
+    clients: int
+    bytes: int
+
+
+class Watch(Protocol):
+    """Hears of a run's progress."""
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Clients are asked."""
+
+    def reply(self, reply: Reply) -> None:
+        """A client has answered."""
+
+    def result(self, line: Mapping[str, Any]) -> None:
+        """A model was evaluated; the line that goes into results.jsonl."""

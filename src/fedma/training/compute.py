@@ -1,0 +1,79 @@
+"""How a model's arithmetic is done: where, in which memory layout, how precisely."""
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fedma.data import model_inputs
+from fedma.errors import SlowWarning
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How the arithmetic is done; what is computed stays the same, up to rounding.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", "mps".
+        channels_last: feature maps lie in memory pixel by pixel, all channels of one together, in which convolutions
+            and pooling are faster; shapes stay as they are.
+        precision: "fp32"; or "bf16", in which weights stay float32, and matrix products, convolutions and recurrent
+            layers are computed in bfloat16, several times as fast on processors that can (AMX, tensor cores).
+    """
+
+    device: str = "cpu"
+    channels_last: bool = False
+    precision: Precision = "fp32"
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device, in the layout; in place."""
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.to(self.device)
+
+    def inputs(self, batch: Tensor) -> Tensor:
+        """A batch as models take it, on the device, in the layout."""
+        batch = model_inputs(batch.to(self.device))
+        return batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
+
+    def precisely(self) -> AbstractContextManager[object]:
+        """The context for forward passes."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+
+def choose(model: nn.Module, example: Tensor, *, device: str = "cpu", precision: Precision = "fp32") -> Compute:
+    """The fastest way to run a model: channels-last where it has 2-d convolutions and runs that way.
+
+    A model that calls `.view` on a feature map does not; a `SlowWarning` says so.
+
+    Args:
+        model: the model, left as it is; on the CPU.
+        example: a few inputs.
+        device: of the result.
+        precision: of the result.
+    """
+    plain = Compute(device, precision=precision)
+    if example.dim() != 4 or not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        return plain
+    trial, was_training = Compute(channels_last=True), model.training
+    try:
+        with torch.no_grad():
+            trial.place(model).eval()(trial.inputs(example))
+    except RuntimeError as error:
+        warnings.warn(
+            f"{type(model).__name__} does not run in channels-last layout, so its convolutions train slower "
+            f"({str(error).splitlines()[0]}); flatten its feature maps with .flatten or .reshape instead of .view",
+            SlowWarning,
+            stacklevel=2,
+        )
+        return plain
+    finally:
+        model.to(memory_format=torch.contiguous_format).train(was_training)  # type: ignore[call-overload]
+    return Compute(device, True, precision)
