@@ -63,6 +63,19 @@ class Attention(nn.Module):
         return self.output(self.layer(self.embedding(x.squeeze(1)))[:, 0])
 
 
+class Grouped(nn.Module):
+    """Channels that are normalised in two groups: ordered inside these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.output = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.norm(self.first(x)).relu().amax((2, 3)))
+
+
 class Linear(nn.Module):
     """No hidden units at all."""
 
@@ -74,7 +87,7 @@ class Linear(nn.Module):
         return self.output(x.flatten(1))
 
 
-NETWORKS = {kind.__name__.lower(): kind for kind in (Residual, Disordered, Speaker, Attention, Linear)}
+NETWORKS = {kind.__name__.lower(): kind for kind in (Residual, Disordered, Speaker, Attention, Grouped, Linear)}
 
 
 def made(name: str, *, seed: int) -> nn.Module:

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedma
-from federation import outputs
+from federation import outputs, texts
 from fedma.errors import GraphError, InputError, MatchingError
 from fedma.models import build
 from fedma.models.networks import mlp
 from fedma.seeds import generator
 from fedma.units import units, weights
+from networks import made
 
 LAW = settings(max_examples=15, deadline=None, derandomize=True)
 NAMES = st.sampled_from(["mlp", "cnn", "deep"])
@@ -39,6 +40,17 @@ def test_permuted_copies_fuse_back(name: str, seed: int, copies: int) -> None:
         back = graph.gather(weights(fusion.model), {g: a[0] for g, a in fusion.assignments.items()})
         assert order.shape == fusion.assignments[group][0].shape
     torch.testing.assert_close(back, weights(graph.permute(model, orders[0])), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["residual", "speaker", "attention", "grouped"])
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_permuted_copies_of_any_architecture_fuse_back(name: str, recurrent: bool) -> None:
+    model = made(name, seed=1).double()
+    x = texts(5).inputs if name == "speaker" else INPUTS.double()
+    graph = units(model, x)
+    copies = [graph.permute(model, graph.random_orders(generator(1, "copy", j))) for j in range(3)]
+    fusion = fedma.fuse(copies, x, recurrent=recurrent)
+    torch.testing.assert_close(outputs(fusion.model, x), outputs(model, x), rtol=1e-9, atol=1e-9)
 
 
 @LAW
@@ -90,6 +102,24 @@ def test_output_layer_is_averaged_by_class_proportions() -> None:
     torch.testing.assert_close(weights(fusion.model)["output.bias"], wanted)
 
 
+def test_a_spoilt_model_is_left_out_on_request() -> None:
+    models = [network("cnn", seed) for seed in (0, 1, 2)]
+    x, counts = INPUTS.double(), torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8], [9, 0, 1, 2]])
+    with torch.no_grad():
+        models[1].get_parameter("output.bias")[2] = float("inf")
+    with pytest.raises(MatchingError, match=r"model 1: 'output.bias' \(output layer\).*on_bad=\"exclude\""):
+        fedma.fuse(models, x)
+    fusion = fedma.fuse(models, x, weights=[1, 9, 2], class_counts=counts, on_bad="exclude")
+    without = fedma.fuse([models[0], models[2]], x, weights=[1, 2], class_counts=counts[[0, 2]])
+    assert list(fusion.excluded) == [1]
+    assert [len(own) for own in fusion.assignments["conv1"]] == [16, 0, 16]
+    torch.testing.assert_close(weights(fusion.model), weights(without.model))
+    with torch.no_grad():
+        models[0].get_parameter("conv2.weight").mul_(1e4)
+    with pytest.raises(MatchingError, match=r"model 0: group 'conv2'.*diverged"):
+        fedma.fuse([models[0], models[2], network("cnn", 3)], x)
+
+
 def test_fusing_does_not_change_the_models() -> None:
     models = [network("cnn", seed) for seed in (0, 1)]
     before = [weights(model) for model in models]
@@ -122,5 +152,5 @@ def test_bad_input_is_refused() -> None:
         fedma.fuse([models[0], network("deep", 0)], x)
     with torch.no_grad():
         models[1].get_parameter("fc1.weight")[0, 0] = float("nan")
-    with pytest.raises(MatchingError, match=r"group 'fc1'.*client 1"):
+    with pytest.raises(MatchingError, match=r"model 1: 'fc1.weight' \(group 'fc1'\).*not finite"):
         fedma.fuse(models, x)

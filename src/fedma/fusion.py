@@ -1,17 +1,17 @@
 """Fusing models that were trained apart: match one group, bring every model to the global order, go on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedma.errors import GraphError, InputError
-from fedma.matching import Matcher, average, match_group, original_order, steps
-from fedma.units import UnitGraph, Weights, rebuild, units
+from fedma.matching import Matcher, fuse_weights
+from fedma.matching.clients import OnBad, bad_models
+from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
-from fedma.units.layout import Widths
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,21 @@ class Fusion:
 
     Attributes:
         model: the fused model, a new module.
-        assignments: per group, for each model a LongTensor unit → slot.
+        assignments: per group, for each model a LongTensor unit → slot, empty for a model that was left out; no
+            groups where units are not matched one to one (the matcher "ot").
         graph: the unit graph of the first model.
+        excluded: the models that were left out, by number, and why.
     """
 
     model: nn.Module
     assignments: Mapping[str, tuple[Tensor, ...]]
     graph: UnitGraph
+    excluded: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def widths(self) -> dict[str, int]:
         """The fused model's units per group."""
-        return {group: slots(own) for group, own in self.assignments.items()}
+        return self.graph.widths_in(weights_of(self.model))
 
 
 def fuse(
@@ -41,8 +44,11 @@ def fuse(
     weights: Sequence[float] | None = None,
     class_counts: Tensor | None = None,
     matcher: str = "bbp",
+    fitted: bool | None = None,
     grow: bool = True,
     max_growth: float = 1.5,
+    recurrent: bool = False,
+    on_bad: OnBad = "raise",
     seed: int = 0,
     **options: Any,
 ) -> Fusion:
@@ -55,9 +61,13 @@ def fuse(
             Only their ratios count.
         class_counts: (models, classes) training samples of each class; where given, the output layer is averaged
             by class proportions.
-        matcher: "bbp" or "identity", see `Matcher`.
+        matcher: how units are matched: "bbp", "rebasin", "c2m3", "ot" or "identity", see `Matcher`.
+        fitted: whether a model's weights on matched units are fitted to the fused units, see
+            `fedma.matching.fitting`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
         grow: whether the fused model may be wider than the models.
         max_growth: how many times as wide as the widest model at most.
+        recurrent: whether recurrent units are matched by what they read of each other, too; see `Matcher`.
+        on_bad: "exclude" leaves out models that cannot be fused: weights that are not finite, or far out of scale.
         seed: decides the order in which the models are visited.
         options: further arguments of `fedma.match`.
 
@@ -71,62 +81,33 @@ def fuse(
     shares = _shares(weights, len(models))
     if class_counts is not None:
         _check_counts(class_counts, len(models))
-    how = Matcher(name=matcher, grow=grow, max_growth=max_growth, options=options, seed=seed)
+    how = Matcher(name=matcher, grow=grow, max_growth=max_growth, recurrent=recurrent, options=options, seed=seed)
     graphs = _graphs(models, example_inputs)
+    own, widths = [weights_of(model) for model in models], [graph.widths for graph in graphs]
+    excluded = bad_models(own, graphs[0], widths=widths, on_bad=on_bad)
+    kept = [number for number in range(len(models)) if number not in excluded]
     fused, assignments = fuse_weights(
-        [weights_of(model) for model in models],
+        [own[number] for number in kept],
         graphs[0],
-        widths=[graph.widths for graph in graphs],
-        shares=shares,
-        class_counts=class_counts,
+        widths=[widths[number] for number in kept],
+        shares=[shares[number] for number in kept],
+        class_counts=None if class_counts is None else class_counts[kept],
         matcher=how,
+        fitted=matcher == "bbp" if fitted is None else fitted,
     )
-    return Fusion(rebuild(models[0], fused), assignments, graphs[0])
+    return Fusion(rebuild(models[kept[0]], fused), _numbered(assignments, kept, len(models)), graphs[0], excluded)
 
 
-def fuse_weights(
-    models: Sequence[Weights],
-    graph: UnitGraph,
-    *,
-    widths: Sequence[Widths],
-    shares: Sequence[float],
-    samples: Sequence[float] | None = None,
-    class_counts: Tensor | None = None,
-    matcher: Matcher,
-) -> tuple[Weights, dict[str, tuple[Tensor, ...]]]:
-    """The fused weights and the assignments, from the models' weights, widths and one unit graph.
-
-    Args: `shares` are the models' weights in the averages, `samples` those in pooled statistics; the others as for
-        `fuse`.
-    """
-    present = [dict(own) for own in widths]
-    moved = [dict(model) for model in models]
-    assignments: dict[str, tuple[Tensor, ...]] = {}
-    for group, names in zip(graph.groups, steps(graph), strict=False):
-        assignments[group] = match_group(
-            moved, graph, group, names=names, widths=present, matcher=matcher, class_counts=class_counts
-        )
-        for own, width, assignment in zip(moved, present, assignments[group], strict=True):
-            width[group] = slots(assignments[group])
-            touched = {name: tensor for name, tensor in own.items() if group in graph.groups_of(name)}
-            own.update(graph.scatter(touched, {group: assignment}, width))
-    maps = [original_order({group: own[j] for group, own in assignments.items()}, graph) for j in range(len(models))]
-    fused = average(
-        models,
-        graph,
-        names=models[0],
-        maps=maps,
-        widths=present[0],
-        shares=shares,
-        samples=samples,
-        class_counts=class_counts,
-    )
-    return fused, assignments
-
-
-def slots(assignments: Sequence[Tensor]) -> int:
-    """The number of slots that these assignments use."""
-    return max(int(own.max()) for own in assignments) + 1
+def _numbered(
+    assignments: Mapping[str, Sequence[Tensor]], kept: Sequence[int], models: int
+) -> dict[str, tuple[Tensor, ...]]:
+    """The assignments of all models, empty ones for those that were left out."""
+    place = {number: j for j, number in enumerate(kept)}
+    none = torch.zeros(0, dtype=torch.long)
+    return {
+        group: tuple(own[place[number]] if number in place else none for number in range(models))
+        for group, own in assignments.items()
+    }
 
 
 def _shares(weights: Sequence[float] | None, models: int) -> list[float]:

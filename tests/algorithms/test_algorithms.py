@@ -8,8 +8,7 @@ import torch
 
 from federation import CLASSES, assert_equal, clients, initial, outputs, play, split, texts
 from fedma.algorithms import PFNM, Client, Ensemble, FedAvg, FedMA
-from fedma.fusion import fuse_weights
-from fedma.matching import Matcher, steps
+from fedma.matching import Matcher, fuse_weights, steps
 from fedma.models import build
 from fedma.seeds import number
 from fedma.training import Schedule, evaluate, fit
@@ -171,7 +170,7 @@ def test_pfnm_with_outgoing_weights_recovers_permuted_copies() -> None:
 def test_steps_of_layers_in_a_row_are_the_papers(model: str, wanted: list[list[str]]) -> None:
     network = build(model, (1, 8, 8), 3, seed=0)
     found = steps(units(network, torch.zeros(2, 1, 8, 8)))
-    assert [list(dict.fromkeys(name.rpartition(".")[0] for name in names)) for names in found] == wanted
+    assert [list(dict.fromkeys(name.rpartition(".")[0] for name in step.tensors)) for step in found] == wanted
 
 
 def test_bytes_are_those_of_the_serialised_message() -> None:

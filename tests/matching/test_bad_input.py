@@ -7,7 +7,8 @@ import torch
 
 from fedma.errors import InputError, MatchingError
 from fedma.matching import match
-from matching.made import gauss
+from fedma.matching.clients import bad_clients
+from matching.made import gauss, pairs, planted
 
 OK = [gauss(0, 3, 4), gauss(1, 2, 4)]
 
@@ -20,14 +21,69 @@ OK = [gauss(0, 3, 4), gauss(1, 2, 4)]
         ([OK[0], OK[1].int()], "client 1"),
         ([OK[0], [[1.0] * 4]], "client 1"),
         ([OK[0], OK[1][:0]], "client 1 has 0 units"),
-        ([OK[0], OK[1][:, :3]], "client 1 has 3 features, client 0 has 4"),
+        ([OK[0], OK[1][:, :3]], "client 1 has 3 features where most have 4"),
         ([OK[0], OK[1] * torch.nan], "client 1 has values that are not finite"),
         ([OK[0] / 0, OK[1]], "client 0 has values that are not finite"),
+        ([OK[0], 100 * OK[1]], "client 1 has units of median length .* its training diverged"),
     ],
 )
 def test_clients_that_cannot_be_matched(clients: Any, says: str) -> None:
     with pytest.raises(MatchingError, match=says):
         match(clients)
+
+
+SPOILT = {
+    "nan": lambda w: w.index_fill(0, torch.tensor([1]), torch.nan),
+    "infinite": lambda w: w / 0,
+    "empty": lambda w: w[:0],
+    "other features": lambda w: w[:, :-1],
+    "integers": lambda w: w.int(),
+    "no matrix": lambda w: w[0],
+    "wild": lambda w: 1e6 * w,
+    "overflowing": lambda w: 1e300 * w,
+}
+
+
+@pytest.mark.parametrize("hyper", ["empirical", "fixed", "reference"])
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_bad_client_is_excluded_when_asked_as_if_it_were_not_there(how: str, hyper: Any) -> None:
+    clients, _ = planted(4, clients=4, common=6, private=1)
+    orders = [[3, 1, 2, 0], [0, 1, 2, 3]]
+    good = [clients[0], clients[2], clients[3]]
+    clients[1] = SPOILT[how](clients[1])
+    sigma = [0.5, 7.0, 0.6, 0.7]
+    found = match(clients, hyper=hyper, sigma=sigma, orders=orders, on_bad="exclude")
+    alone = match(good, hyper=hyper, sigma=[0.5, 0.6, 0.7], orders=[[2, 1, 0], [0, 1, 2]])
+    assert list(found.excluded) == [1]
+    assert found.excluded[1].startswith(("is ", "has "))
+    assert [a.tolist() for a in found.assignments] == [
+        alone.assignments[0].tolist(),
+        [],
+        *(a.tolist() for a in alone.assignments[1:]),
+    ]
+    torch.testing.assert_close(found.slots, alone.slots)
+    assert found.history == alone.history
+    assert not alone.excluded
+    assert len(found.sigma) == 4
+
+
+def test_nobody_left_to_match_is_an_error_however_bad_clients_are_treated() -> None:
+    with pytest.raises(MatchingError, match=r"client 0 has values that are not finite.*client 1 has 0 units"):
+        match([OK[0] / 0, OK[1][:0]], on_bad="exclude")
+
+
+@pytest.mark.parametrize("scale", [1e-6, 0.1, 5.0])
+def test_heterogeneous_clients_are_not_bad(scale: float) -> None:
+    clients, truth = planted(2, clients=4, common=8, private=2)
+    found = match([scale * clients[0], *clients[1:]])
+    assert not found.excluded
+    assert pairs(found.assignments[1:]) == pairs(truth[1:])
+
+
+def test_clients_may_be_looked_at_before_their_features_are_aligned() -> None:
+    clients = [OK[0], gauss(2, 3, 7), gauss(3, 3, 5) * torch.nan]
+    assert list(bad_clients(clients, aligned=False)) == [2]
+    assert list(bad_clients(clients)) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +119,7 @@ def test_hyper_parameters_that_cannot_be(options: Any, says: str) -> None:
         ({"restarts": 0}, "restarts is 0"),
         ({"max_slots": 1}, "max_slots is 1, but a client has"),
         ({"hyper": "reference", "restarts": 2}, "reference"),
+        ({"on_bad": "skip"}, "'raise', 'exclude'"),
     ],
 )
 def test_arguments_out_of_range(options: Any, says: str) -> None:

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from fedma.algorithms.base import State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
-from fedma.fusion import slots
-from fedma.matching import Matcher, average, match_group, original_order, steps
+from fedma.matching import Matcher, Step, average, match_step, original_order, slots, steps
 from fedma.seeds import number
 from fedma.training import Schedule
 from fedma.units import UnitGraph, Weights
@@ -19,10 +18,10 @@ from fedma.units import UnitGraph, Weights
 class FedMA:
     """Federated matched averaging.
 
-    A round has one exchange for each unit group and one for the output layer. In each, the clients send the tensors
-    that make the next group's units; the server matches these units, averages the matched ones and sends the result;
-    the clients put it into their models, hold it, and train the rest. A later round starts each client from its own
-    sub-network of the global model, so that clients keep their width.
+    A round has one exchange for each unit group (see `fedma.matching.steps`) and one for the output layer. In each,
+    the clients send the tensors that make the next group's units; the server matches these units, averages the
+    matched ones and sends the result; the clients put it into their models, hold it, and train the rest. A later
+    round starts each client from its own sub-network of the global model, so that clients keep their width.
 
     Attributes:
         graph: the model's unit graph.
@@ -47,8 +46,8 @@ class FedMA:
     matcher: Matcher = field(default_factory=Matcher)
 
     @cached_property
-    def steps(self) -> tuple[tuple[str, ...], ...]:
-        """The names of the tensors that each exchange completes."""
+    def steps(self) -> tuple[Step, ...]:
+        """What each exchange settles."""
         return steps(self.graph)
 
     @property
@@ -67,33 +66,29 @@ class FedMA:
         return [self._ask(state, client) for client in self.clients]
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
-        """Match the step's group and average what is now complete; after the last step, the round is over."""
-        groups = list(self.graph.groups)
+        """Match the step's groups and average what is now complete; after the last step, the round is over."""
         k = state.exchange
-        known = {} if k == 0 else dict(state.maps)
-        if k == len(groups):
-            weights = self._average(state, replies, maps=[{}] * len(replies))
-            return State(round=state.round + 1, weights={**state.weights, **weights}, maps=state.maps)
+        known = {} if k == 0 else state.maps
         widths = {**self.graph.widths, **_widths(known)}
-        matched = match_group(
+        matched = match_step(
             [reply.weights for reply in replies],
             self.graph,
-            groups[k],
-            names=self.steps[k],
+            self.steps[k],
             widths=[widths] * len(replies),
             matcher=replace(self.matcher, seed=number(self.matcher.seed, "round", state.round)),
         )
-        now = [{groups[k]: assignment} for assignment in matched]
+        now = [{group: found[j] for group, found in matched.items()} for j in range(len(replies))]
         maps = {reply.client: {**known.get(reply.client, {}), **own} for reply, own in zip(replies, now, strict=True)}
         start = State(state.round, k, {} if k == 0 else state.weights, maps=maps)
-        weights = self._average(start, replies, maps=now)
-        return replace(start, exchange=k + 1, weights={**start.weights, **weights})
+        weights = self._average(start, replies, maps=[original_order(own, self.graph) for own in now])
+        after = replace(start, exchange=k + 1, weights={**start.weights, **weights})
+        return replace(after, round=state.round + 1, exchange=0) if k + 1 == self.exchanges else after
 
     def _ask(self, state: State, client: int) -> Ask:
         """The next ask of one client."""
         k = state.exchange
         name = ("round", state.round, "step", k)
-        send = (*self._statistics(k), *self.steps[k])
+        send = (*self._statistics(k), *self.steps[k].tensors)
         if k == 0 and state.round == 0:
             return Ask(client, name, schedule=asdict(self.schedule), send=send)
         widths = {**self.graph.widths, **_widths(state.maps)}
@@ -108,25 +103,25 @@ class FedMA:
                 schedule=asdict(self.schedule),
                 send=send,
             )
-        group = list(self.graph.groups)[k - 1]
+        before = {group: own[group] for group in self.steps[k - 1].groups}
         return Ask(
             client,
             name,
             weights=self._tensors(state.weights, k),
-            widen={group: own[group]},
+            widen=original_order(before, self.graph),
             widths=widths,
-            schedule=asdict(self.output if k == len(self.graph.groups) else self.retrain),
-            frozen=tuple(tensor for step in self.steps[:k] for tensor in step),
+            schedule=asdict(self.retrain if self.steps[k].groups else self.output),
+            frozen=tuple(tensor for step in self.steps[:k] for tensor in step.tensors),
             send=send,
         )
 
     def _tensors(self, weights: Weights, k: int) -> Weights:
         """What step k-1 completed, and the statistics pooled since."""
-        return {name: weights[name] for name in (*self.steps[k - 1], *self._statistics(k - 1))}
+        return {name: weights[name] for name in (*self.steps[k - 1].tensors, *self._statistics(k - 1))}
 
     def _statistics(self, k: int) -> tuple[str, ...]:
         """Running statistics that were complete before step k."""
-        complete = {tensor for step in self.steps[:k] for tensor in step}
+        complete = {tensor for step in self.steps[:k] for tensor in step.tensors}
         return tuple(name for pair in self.graph.statistics for name in pair if name in complete)
 
     def _average(self, state: State, replies: Sequence[Reply], *, maps: Sequence[Mapping[str, Tensor]]) -> Weights:
@@ -146,7 +141,7 @@ class FedMA:
         owned = [self._owned(state.maps.get(reply.client, {})) for reply in replies]
         return {
             **complete(names=self._statistics(state.exchange), maps=[{}] * len(replies)),
-            **complete(names=self.steps[state.exchange], maps=maps, owned=owned),
+            **complete(names=self.steps[state.exchange].tensors, maps=maps, owned=owned),
         }
 
     def _owned(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:

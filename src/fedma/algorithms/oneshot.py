@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from fedma.algorithms.base import State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
-from fedma.fusion import fuse_weights
-from fedma.matching import Matcher, original_order
+from fedma.matching import Matcher, fuse_weights, original_order
 from fedma.training import Schedule
 from fedma.units import UnitGraph
 

@@ -2,8 +2,22 @@
 
 from fedma.matching.average import average
 from fedma.matching.bbp import match
-from fedma.matching.groups import MATCHERS, Matcher, match_group, original_order
+from fedma.matching.fusing import fuse_weights
+from fedma.matching.groups import MATCHERS, Matcher, match_group, match_step, original_order, slots
 from fedma.matching.result import Matching
-from fedma.matching.steps import steps
+from fedma.matching.steps import Step, steps
 
-__all__ = ["MATCHERS", "Matcher", "Matching", "average", "match", "match_group", "original_order", "steps"]
+__all__ = [
+    "MATCHERS",
+    "Matcher",
+    "Matching",
+    "Step",
+    "average",
+    "fuse_weights",
+    "match",
+    "match_group",
+    "match_step",
+    "original_order",
+    "slots",
+    "steps",
+]

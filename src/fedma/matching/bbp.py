@@ -1,17 +1,20 @@
 """Matching by maximum a posteriori inference in a beta-Bernoulli process (BBP-MAP)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedma.matching.learn import first_guess, learn
-from fedma.matching.plan import Hyper, Plan, read_clients
+from fedma.matching.clients import OnBad, read_clients
+from fedma.matching.learn import Spread, centred, first_guess, learn
+from fedma.matching.plan import Hyper, Plan
 from fedma.matching.prior import Array, Prior, Variance, read_prior
+from fedma.matching.products import Index
 from fedma.matching.result import Matching
-from fedma.matching.sweeps import Index, Rule, Slots, sweep
+from fedma.matching.seating import Slots
+from fedma.matching.sweeps import sweep
 
 
 def match(
@@ -29,6 +32,7 @@ def match(
     max_slots: int | None = None,
     restarts: int | None = None,
     generator: torch.Generator | None = None,
+    on_bad: OnBad = "raise",
 ) -> Matching:
     """The slots of the global model, and which of them each client's units sit in.
 
@@ -44,7 +48,8 @@ def match(
     one after the other by an exact linear assignment, which cannot lower this objective.
 
     Args:
-        clients: units × features of each client; floating, finite; widths may differ. Matched in float64.
+        clients: units × features of each client; floating, finite; widths may differ. Matched in float64, read one
+            at a time and not copied.
         mu0: prior mean of a slot, a scalar or one per feature.
         sigma: *variance* of units around their slot: a scalar, one per feature, clients × features, or a sequence
             with one of the former per client. Infinite: this client says nothing about this feature.
@@ -63,6 +68,8 @@ def match(
         restarts: how many times to match, each with its own random orders; the best objective is kept. 1 by
             default: on trained networks a better objective has not meant a more accurate average.
         generator: for the random orders; without one the same call gives the same matching.
+        on_bad: what to do about a client that cannot be matched: "raise", or "exclude" to match the others as if it
+            were not there (it is still counted in `orders` and `sigma`). See `bad_clients` for what is bad.
 
     Returns:
         The matching. Slots are numbered as the clients' units come, client 0 first ("reference": as its code does).
@@ -77,9 +84,11 @@ def match(
         matrices up to the order of columns, but the units that fill equal columns can be exchanged in as many
         ways, so for assignments of distinct units the factorials cancel.
     """
-    values = read_clients(clients)
+    matched, excluded = read_clients(clients, on_bad=on_bad)
+    values = list(matched.values())
     plan = Plan.read(
-        [len(w) for w in values],
+        {j: len(w) for j, w in matched.items()},
+        clients=len(clients),
         hyper=hyper,
         gamma=gamma,
         sweeps=sweeps,
@@ -90,59 +99,69 @@ def match(
         restarts=restarts,
         generator=generator,
     )
-    prior = read_prior(mu0, sigma, sigma0, clients=len(values), features=values[0].shape[1])
-    outcomes = (_run(values, prior, plan, attempt=attempt, learn_mean=mu0 is None) for attempt in range(plan.restarts))
+    given = read_prior(mu0, sigma, sigma0, clients=len(clients), features=values[0].shape[1])
+    prior = given.of(matched)
+    if hyper == "empirical" and mu0 is None:
+        prior = centred(prior, values)
+    spread = Spread.of(prior, values)
+    outcomes = (_run(values, prior, spread, plan, attempt=attempt) for attempt in range(plan.restarts))
     best = max(outcomes, key=lambda outcome: outcome.history[-1])
-    return _answer(best, values, clients[0].dtype, renumber=hyper != "reference")
+    order = np.arange(len(best.slots.rows)) if hyper == "reference" else _by_first_unit(best.slots.assignments())
+    return _answer(best, order, dtype=values[0].dtype, unit=given.unit, matched=list(matched), excluded=excluded)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    prior: Prior
-    assignments: list[Index]
+    slots: Slots
     history: list[float]
 
 
-def _run(values: list[Array], prior: Prior, plan: Plan, *, attempt: int, learn_mean: bool) -> _Outcome:
+def _run(values: list[Tensor], prior: Prior, spread: Spread, plan: Plan, *, attempt: int) -> _Outcome:
     """One matching from scratch."""
     empirical = plan.hyper == "empirical"
-    if empirical:
-        prior = first_guess(prior, values, learn_mean=learn_mean)
     # Before sigma is known nothing tells a private unit from a poor fit. A first pass that opened slots by a wrong
     # guess could leave every unit of a noisy layer alone for good, so it keeps the width.
-    slots = Slots(values, prior, plan.rule(fixed_width=empirical))
+    slots = Slots(values, first_guess(prior, spread) if empirical else prior, plan.rule(fixed_width=empirical))
     sweep(slots, plan.first_order(attempt))
-    history = [slots.objective()]
+    slots.rule = plan.rule()
+    history = [slots.objective(spread)]
     for number in range(plan.sweeps):
         if empirical:
-            assignments = slots.ordered()
-            prior = learn(prior, values, assignments)
-            slots = Slots(values, prior, plan.rule(), assignments)
+            slots.believe(learn(slots.prior, spread, weight=slots.weights(), squares=slots.squares()))
         moved = sweep(slots, plan.order(number))
-        history.append(slots.objective())
+        history.append(slots.objective(spread))
         if not moved and plan.hyper != "reference":
             break
-    return _Outcome(prior, slots.ordered(), history)
+    return _Outcome(slots, history)
 
 
-def _answer(outcome: _Outcome, values: list[Array], dtype: torch.dtype, *, renumber: bool) -> Matching:
-    assignments = _renumber(outcome.assignments) if renumber else outcome.assignments
-    slots = Slots(values, outcome.prior, Rule(gamma=1.0, clients=len(values)), assignments)
-    mu0, sigma, sigma0 = outcome.prior.variances()
+def _answer(
+    outcome: _Outcome,
+    order: Index,
+    *,
+    dtype: torch.dtype,
+    unit: tuple[Array, ...],
+    matched: list[int],
+    excluded: dict[int, str],
+) -> Matching:
+    """The matching with its slots in this order, for all clients whether matched or not."""
+    slots = outcome.slots
+    mu0, sigma, sigma0 = replace(slots.prior, unit=unit).variances()
+    places = {j: torch.from_numpy(np.argsort(order)[own]) for j, own in zip(matched, slots.assignments(), strict=True)}
     return Matching(
-        assignments=tuple(torch.from_numpy(places) for places in assignments),
-        slots=torch.from_numpy(outcome.prior.mean + slots.sums / slots.precision).to(dtype),
-        counts=torch.from_numpy(slots.owners),
+        assignments=tuple(places.get(j, torch.empty(0, dtype=torch.long)) for j in range(len(unit))),
+        slots=torch.from_numpy(slots.means()[order]).to(dtype),
+        counts=torch.from_numpy(slots.owners[slots.rows][order]),
         objective=outcome.history[-1],
         history=tuple(outcome.history),
         mu0=mu0,
         sigma=sigma,
         sigma0=sigma0,
+        excluded=excluded,
     )
 
 
-def _renumber(assignments: list[Index]) -> list[Index]:
-    """The same matching, its slots numbered as the units come: client 0's first, then client 1's new ones."""
-    _, first, places = np.unique(np.concatenate(assignments), return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    return np.split(rank[places], np.cumsum([len(a) for a in assignments])[:-1])
+def _by_first_unit(assignments: list[Index]) -> Index:
+    """The slots in the order in which the clients' units come: client 0's first, then client 1's new ones."""
+    first: Index = np.unique(np.concatenate(assignments), return_index=True)[1]
+    return np.argsort(first)

@@ -1,6 +1,6 @@
 """What enters a unit's vector: the slices of the tensors that make it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -8,11 +8,23 @@ from torch import Tensor
 from fedma.units import UnitGraph
 from fedma.units.layout import Widths, positions
 
+_PROJECTED = 32
+"""Features of a block's weights before their second moments are taken, whose number is the square."""
+
 
 def incoming(
-    weights: Mapping[str, Tensor], graph: UnitGraph, group: str, *, names: Iterable[str], widths: Widths
+    weights: Mapping[str, Tensor],
+    graph: UnitGraph,
+    group: str,
+    *,
+    names: Iterable[str],
+    widths: Widths,
+    later: Collection[str] = (),
 ) -> Tensor:
     """One row for each unit of a group: its incoming weights, bias, normalisation scale and shift.
+
+    Of a unit that holds units of a later group (a head and its dimensions) the second moments of its weights over
+    those, which do not depend on their order.
 
     Args:
         weights: one client's tensors; axes of groups matched before are in global order, the others in its own.
@@ -21,6 +33,7 @@ def incoming(
         names: which tensors to read; those that do not make units of this group (or read them as inputs too, as a
             recurrent matrix does) and running statistics are passed over.
         widths: the client's present widths.
+        later: groups whose units the clients still hold in orders of their own.
 
     Returns:
         Tensor (units, features), or (blocks…, units, features) for a group ordered separately inside blocks; no
@@ -31,7 +44,7 @@ def incoming(
     """
     statistics = {name for pair in graph.statistics for name in pair}
     rows = [
-        _rows(weights, name, graph, group, axis, widths)
+        _rows(weights, name, graph, group, axis, widths, later)
         for name in names
         if name not in statistics and (axis := _only_axis(graph, name, group)) is not None
     ]
@@ -67,11 +80,31 @@ def _only_axis(graph: UnitGraph, tensor: str, group: str) -> int | None:
     return places[0].axis if len(places) == 1 and places[0].role == "out" else None
 
 
-def _rows(weights: Mapping[str, Tensor], name: str, graph: UnitGraph, group: str, axis: int, widths: Widths) -> Tensor:
+def _rows(
+    weights: Mapping[str, Tensor],
+    name: str,
+    graph: UnitGraph,
+    group: str,
+    axis: int,
+    widths: Widths,
+    later: Collection[str],
+) -> Tensor:
     """A tensor cut into one row for each unit along an axis."""
     steps = positions(graph.layouts[name][axis], group, widths, blocks=graph.groups[group].per)
-    tensor = weights[name].movedim(axis, 0)
-    return tensor[steps.flatten()].reshape(*steps.shape[:-1], -1)
+    tensor = weights[name].movedim(axis, 0).reshape(weights[name].shape[axis], -1)
+    rows = tensor[steps.flatten()].reshape(*steps.shape, -1)
+    if graph.groups_of(name) & set(later):
+        return _second_moments(rows)
+    return rows.flatten(-2)
+
+
+def _second_moments(rows: Tensor) -> Tensor:
+    """Units × steps × features to units × pairs of features, through a fixed projection where features are many."""
+    if rows.shape[-1] > _PROJECTED:
+        fixed = torch.Generator().manual_seed(rows.shape[-1])
+        projection = torch.randn(rows.shape[-1], _PROJECTED, generator=fixed, dtype=torch.float64)
+        rows = rows @ projection.to(rows.dtype)
+    return (rows.mT @ rows).flatten(-2)
 
 
 def _nothing(graph: UnitGraph, group: str, widths: Widths) -> Tensor:

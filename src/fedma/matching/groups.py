@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,14 @@ from torch import Tensor
 from fedma.errors import InputError, MatchingError, PinnedWarning
 from fedma.matching.bbp import match
 from fedma.matching.features import incoming, outgoing
+from fedma.matching.recurrent import gates, refine
+from fedma.matching.steps import Step
 from fedma.seeds import generator
 from fedma.units import UnitGraph
 from fedma.units.layout import Maps, Widths
 
-MATCHERS = ("bbp", "identity")
+MATCHERS = ("bbp", "rebasin", "c2m3", "ot", "identity")
+_BY_STEPS = ("bbp", "identity")
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,16 @@ class Matcher:
     """How units are matched.
 
     Attributes:
-        name: "bbp", the Bayesian nonparametric matching of the paper; or "identity", which leaves every unit where
-            it is (plain averaging).
+        name: "bbp", the Bayesian nonparametric matching of the paper; "rebasin", Git Re-Basin's weight matching;
+            "c2m3", the cycle-consistent Frank-Wolfe algorithm; "ot", optimal transport; or "identity", which leaves
+            every unit where it is (plain averaging). Those from "rebasin" to "ot" match whole models at fixed width,
+            so they serve one-shot fusion only.
         grow: whether a group that can grow may.
         max_growth: the most slots of a group, as a multiple of the widest client's units, at least 1.
         outgoing: a unit's vector also holds its weights into the model's outputs, with the clients' class
             proportions as precisions (PFNM, for networks with one hidden layer).
+        recurrent: the matching of recurrent units by their input weights is refined by their recurrent weights
+            (see `fedma.matching.recurrent`); at the width that the first matching gives.
         options: further arguments of `fedma.match`: hyper, gamma, sigma, sigma0, mu0, sweeps, ...
         seed: decides the order in which clients are visited.
 
@@ -41,6 +48,7 @@ class Matcher:
     grow: bool = True
     max_growth: float = 1.5
     outgoing: bool = False
+    recurrent: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 
@@ -49,6 +57,42 @@ class Matcher:
             raise InputError(f"matcher {self.name!r} is not known; known are {', '.join(MATCHERS)}")
         if not self.max_growth >= 1:
             raise InputError(f"max_growth must be at least 1, the widest client's own width; got {self.max_growth}")
+
+
+def match_step(
+    clients: Sequence[Mapping[str, Tensor]],
+    graph: UnitGraph,
+    step: Step,
+    *,
+    widths: Sequence[Widths],
+    matcher: Matcher,
+    class_counts: Tensor | None = None,
+) -> dict[str, tuple[Tensor, ...]]:
+    """For each group of a step, the slots of every client's units; args as for `match_group`."""
+    moved = [dict(client) for client in clients]
+    present = [dict(own) for own in widths]
+    matched: dict[str, tuple[Tensor, ...]] = {}
+    for number, group in enumerate(step.groups):
+        matched[group] = match_group(
+            moved,
+            graph,
+            group,
+            names=step.tensors,
+            widths=present,
+            matcher=matcher,
+            class_counts=class_counts,
+            later=step.groups[number + 1 :],
+        )
+        for own, width, assignment in zip(moved, present, matched[group], strict=True):
+            width[group] = slots(matched[group])
+            made = {name: own[name] for name in step.tensors}
+            own.update(graph.scatter(made, {group: assignment}, width))
+    return matched
+
+
+def slots(assignments: Sequence[Tensor]) -> int:
+    """The number of slots that these assignments use."""
+    return max(int(own.max()) for own in assignments) + 1
 
 
 def match_group(
@@ -60,6 +104,7 @@ def match_group(
     widths: Sequence[Widths],
     matcher: Matcher,
     class_counts: Tensor | None = None,
+    later: Collection[str] = (),
 ) -> tuple[Tensor, ...]:
     """For each client the slot of each of its units: LongTensor (units), or (blocks…, units).
 
@@ -71,14 +116,20 @@ def match_group(
         widths: each client's present widths.
         matcher: how to match.
         class_counts: (clients, classes) training samples, for a matcher with `outgoing`.
+        later: groups that are matched after this one, in whose order the clients still differ.
 
     Raises:
         MatchingError: units that cannot be matched, naming the group.
 
     Source: FedMA, Algorithm 1, the matching of one layer.
     """
+    if matcher.name not in _BY_STEPS:
+        raise InputError(
+            f"matcher {matcher.name!r} matches whole models, not one group after the other; "
+            f"FedMA needs one of {', '.join(_BY_STEPS)}"
+        )
     names = list(names)
-    rows = [incoming(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
+    rows = [incoming(c, graph, group, names=names, widths=w, later=later) for c, w in zip(clients, widths, strict=True)]
     if rows[0].shape[-1] == 0:
         warnings.warn(
             f"group {group!r} is left in place: no tensor tells its units apart yet", PinnedWarning, stacklevel=2
@@ -94,19 +145,31 @@ def match_group(
         options["sigma"] = _class_variances(rows, out, class_counts)
         rows = [torch.cat(pair, dim=-1) for pair in zip(rows, out, strict=True)]
     try:
-        return _match_blocks(rows, options)
+        matched = _match_blocks(rows, options)
+        if not matcher.recurrent or matcher.options.get("hyper") == "reference":
+            return matched
+        matrices = [gates(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
+        if not len(matrices[0]):
+            return matched
+        priors = {name: options[name] for name in ("mu0", "sigma", "sigma0", "gamma") if name in options}
+        return refine(rows, matrices, matched, **priors, generator=options["generator"]).assignments
     except MatchingError as error:
         raise MatchingError(f"group {group!r}: {error}") from error
 
 
 def original_order(maps: Maps, graph: UnitGraph) -> dict[str, Tensor]:
-    """A client's assignments with blocks in its own order, where `match_group` has them in the global one."""
-    return {
-        group: units[torch.meshgrid(*[maps[block] for block in graph.groups[group].per], indexing="ij")]
-        if graph.groups[group].per
-        else units
-        for group, units in maps.items()
-    }
+    """A client's assignments with blocks in its own order, where `match_group` has them in the global one.
+
+    Only blocks of the groups in `maps` are in an order of its own.
+    """
+    return {group: units[_blocks(units, group, maps, graph)] for group, units in maps.items()}
+
+
+def _blocks(units: Tensor, group: str, maps: Maps, graph: UnitGraph) -> tuple[Tensor, ...]:
+    """Where the client's blocks lie in the global order, ready to index."""
+    per = graph.groups[group].per
+    orders = [maps.get(block, torch.arange(size)) for block, size in zip(per, units.shape, strict=False)]
+    return torch.meshgrid(*orders, indexing="ij") if orders else ()
 
 
 def _match_blocks(rows: Sequence[Tensor], options: Mapping[str, Any]) -> tuple[Tensor, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from fedma.matching.prior import Array, Prior
 
@@ -13,47 +14,78 @@ _FLOOR = 1e-10
 _STEPS = 100
 _TOLERANCE = 1e-6
 
-Slots = Sequence[npt.NDArray[np.int64]]
+
+@dataclass(frozen=True)
+class Spread:
+    """The clients' units around the prior mean, whatever slots they sit in.
+
+    Attributes:
+        units: how many there are.
+        variance: mean square of all features; 1 where they all equal the mean.
+        square: sum of all squares, times relative precision.
+        observed: how many features of units carry weight.
+        log_precision: sum of their log relative precisions.
+    """
+
+    units: int
+    variance: float
+    square: float
+    observed: int
+    log_precision: float
+
+    @staticmethod
+    def of(prior: Prior, clients: Sequence[Tensor]) -> "Spread":
+        """Read all clients, one at a time."""
+        total, square, observed, log_precision = 0.0, 0.0, 0, 0.0
+        for unit, w in zip(prior.unit, clients, strict=True):
+            by_feature = ((w - torch.from_numpy(prior.mean)) ** 2).sum(0).numpy()
+            total += float(by_feature.sum())
+            square += float((unit * by_feature).sum())
+            observed += len(w) * int(np.count_nonzero(unit)) * prior.repeat
+            log_precision += len(w) * prior.repeat * float(np.log(unit[unit > 0]).sum())
+        variance = total / sum(map(Tensor.numel, clients)) or 1.0
+        return Spread(sum(map(len, clients)), variance, square, observed, log_precision)
 
 
-def first_guess(prior: Prior, clients: Sequence[Array], *, learn_mean: bool) -> Prior:
+def centred(prior: Prior, clients: Sequence[Tensor]) -> Prior:
+    """The same with each feature's mean over all units as mu0.
+
+    A feature that is the same in all units, as a fresh normalisation's scale is, then tells no unit from another, as
+    it should.
+    """
+    total = torch.stack([w.sum(0, dtype=torch.float64) for w in clients]).sum(0)
+    return replace(prior, mean=(total / sum(map(len, clients))).numpy())
+
+
+def first_guess(prior: Prior, spread: Spread) -> Prior:
     """A prior at the data's own scale, half of the variance between slots and half within.
 
     The variances only serve the first pass, which at a fixed width hardly depends on them. The ratios of the prior's
     precisions stay.
-
-    Args:
-        prior: where to start.
-        clients: units × features of each client.
-        learn_mean: take each feature's mean over all units as mu0. A feature that is the same in all units, as a fresh
-            normalisation's scale is, then tells no unit from another, as it should.
     """
-    if learn_mean:
-        prior = replace(prior, mean=np.concatenate(clients).mean(axis=0))
-    half = _variance(prior, clients) / 2
-    noise = np.mean([unit[unit > 0].mean() for unit in prior.unit])
-    return replace(prior, slot_scale=half * prior.slot.mean(), unit_scale=half * float(noise))
+    half = spread.variance / 2
+    noise = float(np.mean([unit[unit > 0].mean() for unit in prior.unit]))
+    return replace(prior, slot_scale=half * prior.slot.mean(), unit_scale=half * noise)
 
 
-def learn(prior: Prior, clients: Sequence[Array], slots: Slots) -> Prior:
-    """The prior under which the clients' units are likeliest, their assignments given.
+def learn(prior: Prior, spread: Spread, *, weight: Array, squares: Array) -> Prior:
+    """The prior under which the clients' units are likeliest, their slots given.
 
     Args:
         prior: where to start; its scales are learnt, the ratios of its precisions stay.
-        clients: units × features of each client.
-        slots: for each client, the slot of each unit.
+        spread: of the clients' units under this prior.
+        weight: sums of relative precision over each slot's owners, slots × precision axis.
+        squares: squares of the sums of their units around the prior mean, times relative precision; as `weight`.
 
     Source: expectation maximisation of the model of Wang et al. 2020, section 2, with the slots' values as the
         hidden variables. The paper keeps its hyper-parameters; SPAHM (Yurochkin et al. 2019) learns them.
     """
-    variance = _variance(prior, clients)
-    floor = _FLOOR * variance
-    if len({int(place) for places in slots for place in places}) == sum(len(places) for places in slots):
+    floor = _FLOOR * spread.variance
+    if len(weight) == spread.units:
         # Nothing is shared, so only the sum of both variances is known: take the units at their word.
-        return replace(prior, slot_scale=variance * float(prior.slot.mean()), unit_scale=floor)
-    sums = _Sums.gather(prior, clients, slots)
+        return replace(prior, slot_scale=spread.variance * float(prior.slot.mean()), unit_scale=floor)
     for _ in range(_STEPS):
-        slot_scale, unit_scale = sums.maximise(prior)
+        slot_scale, unit_scale = _maximise(prior, spread, weight, squares)
         slot_scale, unit_scale = max(slot_scale, floor), max(unit_scale, floor)
         moved = max(abs(slot_scale / prior.slot_scale - 1), abs(unit_scale / prior.unit_scale - 1))
         prior = replace(prior, slot_scale=slot_scale, unit_scale=unit_scale)
@@ -62,43 +94,15 @@ def learn(prior: Prior, clients: Sequence[Array], slots: Slots) -> Prior:
     return prior
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over each slot's owners around the prior mean, weighted by relative precision; slots × precision axis."""
+def _maximise(prior: Prior, spread: Spread, weight: Array, squares: Array) -> tuple[float, float]:
+    """One EM step: slot scale and unit scale.
 
-    weight: Array
-    second: Array
-    observed: int
-    square: float
-
-    @staticmethod
-    def gather(prior: Prior, clients: Sequence[Array], slots: Slots) -> "_Sums":
-        count = 1 + max(int(slot.max()) for slot in slots)
-        total, weight = np.zeros((count, len(prior.mean))), np.zeros((count, len(prior.slot)))
-        square, observed = 0.0, 0
-        for unit, w, slot in zip(prior.unit, clients, slots, strict=True):
-            centred = w - prior.mean
-            total[slot] += unit * centred
-            weight[slot] += unit
-            square += float((unit * centred**2).sum())
-            observed += len(w) * int(np.count_nonzero(unit)) * prior.repeat
-        return _Sums(weight, prior.reduce(total**2), observed, square)
-
-    def maximise(self, prior: Prior) -> tuple[float, float]:
-        """One EM step: slot scale and unit scale.
-
-        A slot's value has posterior precision R = tau + weight / s and mean `prior mean + first / (s R)`, where first
-        is the sum whose square is `second`.
-        """
-        s, n = prior.unit_scale, prior.repeat
-        posterior = prior.tau + self.weight / s
-        expected = self.second / (s * posterior) ** 2 + n / posterior
-        between = float((prior.slot * expected).sum()) / (n * posterior.size)
-        within = self.square + float((self.weight * expected - 2 * self.second / (s * posterior)).sum())
-        return between, within / self.observed
-
-
-def _variance(prior: Prior, clients: Sequence[Array]) -> float:
-    """Mean square of all features around the prior mean; 1 where they all equal it."""
-    squares = sum(float(((w - prior.mean) ** 2).sum()) for w in clients)
-    return squares / sum(w.size for w in clients) or 1.0
+    A slot's value has posterior precision R = tau + weight / s and mean `prior mean + first / (s R)`, where first is
+    the sum whose square is in `squares`.
+    """
+    s, n = prior.unit_scale, prior.repeat
+    posterior = prior.tau + weight / s
+    expected = squares / (s * posterior) ** 2 + n / posterior
+    between = float((prior.slot * expected).sum()) / (n * posterior.size)
+    within = spread.square + float((weight * expected - 2 * squares / (s * posterior)).sum())
+    return between, within / spread.observed

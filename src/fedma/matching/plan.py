@@ -1,16 +1,13 @@
 """What a call of `match` asks for: its arguments checked, and the orders in which clients are seated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from fedma.errors import InputError, MatchingError
-from fedma.matching.prior import Array
-from fedma.matching.sweeps import Rule
+from fedma.errors import InputError
+from fedma.matching.rule import Rule
 from fedma.seeds import generator as named_generator
 
 Hyper = Literal["empirical", "fixed", "reference"]
@@ -36,8 +33,9 @@ class Plan:
 
     @staticmethod
     def read(
-        widths: Sequence[int],
+        widths: Mapping[int, int],
         *,
+        clients: int,
         hyper: Hyper,
         gamma: float | None,
         sweeps: int | None,
@@ -50,6 +48,10 @@ class Plan:
     ) -> "Plan":
         """The arguments of `match`, defaults filled in.
 
+        Args:
+            widths: by number, the units of each client that is matched; inside the plan they count from 0.
+            clients: how many there are with those left out; the orders hold them all.
+
         Raises:
             InputError: one of them is out of its range.
         """
@@ -58,14 +60,16 @@ class Plan:
         reference = hyper == "reference"
         if reference and restarts not in (None, 1):
             raise InputError('hyper="reference" matches once; leave out restarts')
-        if max_slots is not None and max_slots < max(widths):
+        if max_slots is not None and max_slots < max(widths.values()):
             raise InputError(
-                f"max_slots is {max_slots}, but a client has {max(widths)} units, each for a slot of its own"
+                f"max_slots is {max_slots}, but a client has {max(widths.values())} units, each for a slot of its own"
             )
-        gamma = (_REFERENCE_GAMMA if reference else _mass(widths)) if gamma is None else float(gamma)
+        gamma = (_REFERENCE_GAMMA if reference else _mass(list(widths.values()))) if gamma is None else float(gamma)
         if not (0 < gamma < float("inf")):
             raise InputError(f"gamma is {gamma}; the mass of the beta process must be above 0 and finite")
-        chosen = None if orders is None else tuple(_order(f"orders[{n}]", o, widths) for n, o in enumerate(orders))
+        chosen = None
+        if orders is not None:
+            chosen = tuple(_order(f"orders[{n}]", order, list(widths), clients) for n, order in enumerate(orders))
         if sweeps is None:
             sweeps = len(chosen) if chosen is not None else (_REFERENCE_SWEEPS if reference else _SWEEPS)
         if sweeps < 0 or (chosen is not None and sweeps > len(chosen)):
@@ -77,11 +81,11 @@ class Plan:
         return Plan(
             hyper=hyper,
             gamma=gamma,
-            widths=tuple(widths),
-            limit=max_slots if grow else max(widths),
+            widths=tuple(widths.values()),
+            limit=max_slots if grow else max(widths.values()),
             sweeps=sweeps,
             orders=chosen,
-            init_order=None if init_order is None else _order("init_order", init_order, widths),
+            init_order=None if init_order is None else _order("init_order", init_order, list(widths), clients),
             restarts=restarts,
             generator=generator if generator is not None else named_generator(0, "matching"),
         )
@@ -89,7 +93,13 @@ class Plan:
     def rule(self, *, fixed_width: bool = False) -> Rule:
         """What to score by; at fixed width there are as many slots as the widest client has units."""
         limit = max(self.widths) if fixed_width else self.limit
-        return Rule(self.gamma, len(self.widths), reference=self.hyper == "reference", limit=limit)
+        return Rule(
+            self.gamma,
+            len(self.widths),
+            reference=self.hyper == "reference",
+            limit=limit,
+            rough=self.hyper == "empirical",
+        )
 
     def first_order(self, attempt: int) -> Order:
         """The clients' order in the first pass: the widest first, from the second attempt on at random."""
@@ -107,34 +117,6 @@ class Plan:
         return tuple(torch.randperm(len(self.widths), generator=self.generator).tolist())
 
 
-def read_clients(clients: Sequence[Tensor]) -> list[Array]:
-    """The clients' units in float64.
-
-    Raises:
-        MatchingError: no clients, or one that is no finite matrix of the others' features.
-    """
-    if not len(clients):
-        raise MatchingError("there are no clients to match; give one tensor (units × features) for each")
-    return [_read_client(j, client, clients[0]) for j, client in enumerate(clients)]
-
-
-def _read_client(j: int, client: Tensor, first: Tensor) -> Array:
-    if not isinstance(client, Tensor) or client.ndim != 2 or not client.is_floating_point():
-        found = f"{client.dtype} of shape {tuple(client.shape)}" if isinstance(client, Tensor) else type(client)
-        raise MatchingError(f"client {j} is {found}; give a floating tensor of units × features")
-    if 0 in client.shape:
-        raise MatchingError(f"client {j} has {client.shape[0]} units of {client.shape[1]} features; leave it out")
-    if client.shape[1] != first.shape[1]:
-        raise MatchingError(
-            f"client {j} has {client.shape[1]} features, client 0 has {first.shape[1]}: "
-            "units can be matched only when all clients describe them by the same features"
-        )
-    values: Array = client.detach().cpu().double().numpy()
-    if not np.isfinite(values).all():
-        raise MatchingError(f"client {j} has values that are not finite; leave it out, its training diverged")
-    return values
-
-
 def _mass(widths: Sequence[int]) -> float:
     """The mass under which the process expects as many slots as the widest client has units.
 
@@ -143,8 +125,9 @@ def _mass(widths: Sequence[int]) -> float:
     return max(widths) / sum(1 / client for client in range(1, len(widths) + 1))
 
 
-def _order(name: str, order: Sequence[int], widths: Sequence[int]) -> Order:
+def _order(name: str, order: Sequence[int], matched: Sequence[int], clients: int) -> Order:
+    """The matched clients in this order, counted from 0."""
     found = tuple(int(client) for client in order)
-    if sorted(found) != list(range(len(widths))):
-        raise InputError(f"{name} is {found}; it must hold each client 0 to {len(widths) - 1} once")
-    return found
+    if sorted(found) != list(range(clients)):
+        raise InputError(f"{name} is {found}; it must hold each client 0 to {clients - 1} once")
+    return tuple(matched.index(client) for client in found if client in matched)

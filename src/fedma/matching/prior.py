@@ -1,11 +1,11 @@
-"""The hyper-parameters of a matching: read from the caller,.
+"""The hyper-parameters of a matching: as the caller gave them, and as they are learnt.
 
 Inside, variances are precisions. The precision axis has one entry where no precision varies over the features
 (then sums over features are taken first, and everything is cheaper), and one entry per feature otherwise.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,18 +33,26 @@ class Prior:
         """How many features one entry of the precision axis stands for."""
         return len(self.mean) // len(self.slot)
 
-    def reduce(self, values: Array) -> Array:
-        """Sum over the features that share a precision; the last axis becomes the precision axis."""
-        return values if self.repeat == 1 else values.sum(axis=-1, keepdims=True)
+    def of(self, clients: Iterable[int]) -> "Prior":
+        """The same for some of the clients."""
+        return replace(self, unit=tuple(self.unit[client] for client in clients))
 
     @property
     def tau(self) -> Array:
         """Precision of a slot's prior."""
         return self.slot / self.slot_scale
 
-    def precision(self, client: int) -> Array:
-        """Precision of one client's units around their slots."""
-        return self.unit[client] / self.unit_scale
+    @property
+    def relative_tau(self) -> Array:
+        """Precision of a slot's prior on the scale of the clients' relative ones."""
+        return self.tau * self.unit_scale
+
+    def residuals(self, client: int, units: Tensor) -> Array:
+        """A client's units around the prior mean, times their relative precision; in float64, a new array."""
+        values: Array = (units - torch.from_numpy(self.mean)).numpy()
+        if (self.unit[client] != 1).any():
+            values *= self.unit[client]
+        return values
 
     def variances(self) -> tuple[Tensor, Tensor, Tensor]:
         """mu0, sigma and sigma0 as `Matching` shows them: scalars where nothing varies."""

@@ -1,5 +1,6 @@
 """What a matching answers: which unit of which client sits in which slot of the global model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,6 +12,7 @@ class Matching:
 
     Attributes:
         assignments: one LongTensor per client, `assignments[j][l]` the slot of unit `l`; no slot twice in it.
+            Of length 0 for a client that was left out.
         slots: the slots' posterior means, slots × features, in the clients' dtype. They are shrunk towards
             `mu0`; the plain mean of a slot's owners is what one-shot fusion wants.
         counts: how many clients own each slot, at least one.
@@ -20,6 +22,7 @@ class Matching:
         sigma: variance of units around their slot: a scalar, or clients × features; infinite where a feature
             carries no weight.
         sigma0: prior variance of a slot's features: a scalar, or one number per feature.
+        excluded: clients that were left out because they could not be matched, and why.
     """
 
     assignments: tuple[Tensor, ...]
@@ -30,3 +33,4 @@ class Matching:
     mu0: Tensor
     sigma: Tensor
     sigma0: Tensor
+    excluded: Mapping[int, str]

@@ -1,0 +1,264 @@
+"""What the matchers of whole networks share: cutting tensors into a group's units, and moving them along its axes.
+
+`rows` cuts a tensor at one place into one row for each unit; two clients' rows, the other axes aligned, give the
+products that an assignment maximises (`products`). `transform` is the linear counterpart of a permutation: a matrix
+along every axis that a group indexes.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from fedma.errors import MatchingError
+from fedma.units import Place, UnitGraph, Weights
+from fedma.units.layout import Maps, Widths, extent, positions
+
+
+def compared(weights: Mapping[str, Tensor], graph: UnitGraph) -> list[str]:
+    """The tensors by which units are compared: all that some group indexes, but running statistics and integers."""
+    statistics = {name for pair in graph.statistics for name in pair}
+    return [n for n, t in weights.items() if graph.groups_of(n) and n not in statistics and t.is_floating_point()]
+
+
+def checked(models: Sequence[Weights], graph: UnitGraph) -> list[Weights]:
+    """Each model's compared tensors.
+
+    Raises:
+        MatchingError: weights that are not finite, naming client and tensor; no client.
+    """
+    if not models:
+        raise MatchingError("there is no client to match; give at least one")
+    names = compared(models[0], graph)
+    for number, model in enumerate(models):
+        for name in names:
+            if not bool(model[name].isfinite().all()):
+                raise MatchingError(
+                    f"client {number}: {name!r} holds values that are not finite; leave this client out"
+                )
+    return [{name: model[name] for name in names} for model in models]
+
+
+def widest(widths: Sequence[Widths]) -> dict[str, int]:
+    """The widest client's units per group."""
+    return {group: max(own[group] for own in widths) for group in widths[0]}
+
+
+def inner(graph: UnitGraph, block: str) -> list[str]:
+    """The groups whose units are ordered separately inside each unit of this group."""
+    return [name for name, group in graph.groups.items() if block in group.per]
+
+
+def blocks_first(graph: UnitGraph) -> list[str]:
+    """The groups in the model's order, but none before the groups of its blocks."""
+    order: dict[str, None] = {}
+
+    def take(group: str) -> None:
+        for block in graph.groups[group].per:
+            take(block)
+        order[group] = None
+
+    for group in graph.groups:
+        take(group)
+    return list(order)
+
+
+def telling(graph: UnitGraph, group: str, *, names: Iterable[str], settled: Iterable[str]) -> list[Place]:
+    """The group's places, in the named tensors, whose rows involve settled groups alone beside this one.
+
+    With the group itself among the settled ones, also the places of tensors that hold it twice (recurrent matrices).
+    """
+    names, settled = set(names), set(settled)
+    return [p for p in graph.places(group) if p.tensor in names and _beside(graph, p, group) <= settled]
+
+
+def _beside(graph: UnitGraph, place: Place, group: str) -> set[str]:
+    """The groups that index a row of this group's units at a place: within its segments, and on the other axes."""
+    layouts = graph.layouts[place.tensor]
+    segments = [{f.group for f in segment} for segment in layouts[place.axis]]
+    within = {name for held in segments if group in held for name in held - {group, None}}
+    axes = (graph.groups_on(place.tensor, axis) for axis in range(len(layouts)) if axis != place.axis)
+    return {str(name) for name in within}.union(*axes)
+
+
+def rows(tensor: Tensor, graph: UnitGraph, place: Place, *, group: str, widths: Widths) -> Tensor:
+    """One row for each unit of a group at one place: (blocks…, units, features).
+
+    Args:
+        tensor: of these widths.
+        graph: the model's unit graph.
+        place: which tensor and axis.
+        group: whose units.
+        widths: units per group.
+    """
+    cut = _cut(graph, place.tensor, place.axis, group=group, widths=[widths] * tensor.dim())
+    return tensor.movedim(cut.axes, cut.front)[cut.index].reshape(*cut.lead, -1)
+
+
+def products(
+    own: Mapping[str, Tensor],
+    other: Mapping[str, Tensor],
+    graph: UnitGraph,
+    group: str,
+    *,
+    places: Iterable[Place],
+    widths: Widths,
+    across: str | None = None,
+) -> Tensor:
+    """The inner products of all units of one model with all units of another: (blocks…, own, other).
+
+    Rows are taken at all the places given; both models are of these widths and aligned along the other axes. With
+    `across`, a block group of this group, also between different blocks of it: (own block, other block, further
+    blocks…, own, other).
+
+    Source: Git Re-Basin (Ainsworth et al., ICLR 2023), section 3.2.
+    """
+    per = graph.groups[group].per
+    lead = [*(widths[block] for block in per), widths[group], widths[group]]
+    shape = [widths[across], widths[across], *(widths[b] for b in per if b != across), *lead[-2:]] if across else lead
+    total = torch.zeros(shape, dtype=torch.float64)
+    for place in places:
+        mine, theirs = (rows(m[place.tensor], graph, place, group=group, widths=widths) for m in (own, other))
+        if across:
+            first = per.index(across)
+            mine, theirs = mine.movedim(first, 0).unsqueeze(1), theirs.movedim(first, 0)
+        total += mine @ theirs.mT
+    return total
+
+
+def inner_product(left: Mapping[str, Tensor], right: Mapping[str, Tensor], names: Iterable[str]) -> float:
+    """Σ over the named tensors of the sum of their entries' products."""
+    return math.fsum(float((left[name] * right[name]).sum(dtype=torch.float64)) for name in names)
+
+
+def agreement(placed: Sequence[Weights]) -> float:
+    """Σ_{j<k} ⟨w_j, w_k⟩ over clients in one order: what matching by all weights maximises."""
+    names = placed[0]
+    total = {name: torch.stack([own[name] for own in placed]).sum(0) for name in names}
+    return (inner_product(total, total, names) - sum(inner_product(own, own, names) for own in placed)) / 2
+
+
+def assign(gain: Tensor) -> Tensor:
+    """For each row its column so that the sum of the gains is largest and no column is taken twice; batched.
+
+    Args:
+        gain: (…, rows, columns), no more rows than columns.
+
+    Returns:
+        LongTensor (…, rows).
+    """
+    flat = gain.reshape(-1, *gain.shape[-2:]).numpy(force=True)
+    columns = [torch.from_numpy(linear_sum_assignment(matrix, maximize=True)[1]) for matrix in flat]
+    return torch.stack(columns).view(gain.shape[:-1])
+
+
+def in_place(graph: UnitGraph, own: Widths, wide: Widths) -> dict[str, Tensor]:
+    """Every unit in the slot of its own number, in every block of the wide model."""
+    return {
+        name: torch.arange(own[name]).expand(*(wide[block] for block in group.per), -1).clone()
+        for name, group in graph.groups.items()
+    }
+
+
+def transform(
+    tensor: Tensor,
+    graph: UnitGraph,
+    name: str,
+    *,
+    maps: Maps,
+    widths: Widths,
+    incoming: Maps | None = None,
+    skip: tuple[int, str] | None = None,
+) -> Tensor:
+    """A tensor with a matrix applied along every axis that a group indexes: a soft permutation.
+
+    Args:
+        tensor: of these widths.
+        graph: the model's unit graph.
+        name: the tensor's.
+        maps: per group a matrix (blocks…, new units, units), blocks in the new order; a group not named stays.
+        widths: the tensor's units per group.
+        incoming: other matrices for the axes that the model sums over; by default the same.
+        skip: an (axis, group) that stays as it is.
+    """
+    present = [dict(widths) for _ in range(tensor.dim())]
+    for group in blocks_first(graph):
+        for axis in range(tensor.dim()):
+            chosen = maps if incoming is None or (name, axis) not in graph.incoming else incoming
+            if group in chosen and group in graph.groups_on(name, axis) and (axis, group) != skip:
+                old = _cut(graph, name, axis, group=group, widths=present)
+                present[axis][group] = chosen[group].shape[-2]
+                new = _cut(graph, name, axis, group=group, widths=present)
+                tensor = _applied(chosen[group], tensor, old=old, new=new)
+    return tensor
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Which entries of a tensor belong to each unit of a group, at one place.
+
+    Attributes:
+        axes: the tensor's axes to bring to the front; the place's own first.
+        index: one LongTensor for each of them, broadcastable to (blocks…, units, steps…).
+        lead: the sizes (blocks…, units).
+        length: of the place's axis.
+    """
+
+    axes: tuple[int, ...]
+    index: tuple[Tensor, ...]
+    lead: tuple[int, ...]
+    length: int
+
+    @property
+    def front(self) -> tuple[int, ...]:
+        return tuple(range(len(self.axes)))
+
+
+def _cut(graph: UnitGraph, name: str, axis: int, *, group: str, widths: Sequence[Widths]) -> _Cut:
+    """The cut of a tensor whose axes have these widths; blocks may lie on the same axis or on another one."""
+    layouts, per = graph.layouts[name], graph.groups[group].per
+    beside = tuple(block for block in per if block in graph.groups_on(name, axis))
+    apart = [block for block in per if block not in beside]
+    steps = positions(layouts[axis], group, widths[axis], blocks=beside)
+    dims = len(per) + 2 + len(apart)
+    shape = [1] * dims
+    for block, size in zip((*beside, group), steps.shape, strict=False):
+        shape[per.index(block) if block in per else len(per)] = size
+    shape[len(per) + 1] = steps.shape[-1]
+    order = sorted(range(len(beside)), key=lambda b: per.index(beside[b]))
+    axes, index = [axis], [steps.permute(*order, -2, -1).reshape(shape)]
+    for number, block in enumerate(apart):
+        other = next(a for a in range(len(layouts)) if a != axis and block in graph.groups_on(name, a))
+        own = positions(layouts[other], block, widths[other])
+        shape = [1] * dims
+        shape[per.index(block)], shape[len(per) + 2 + number] = own.shape
+        axes.append(other)
+        index.append(own.reshape(shape))
+    lead = torch.broadcast_shapes(*(i.shape for i in index))[: len(per) + 1]
+    return _Cut(tuple(axes), tuple(index), tuple(lead), extent(layouts[axis], widths[axis]))
+
+
+def _applied(matrix: Tensor, tensor: Tensor, *, old: _Cut, new: _Cut) -> Tensor:
+    """The matrix along one place: its units' entries are mixed, all others of the axis stay."""
+    source = tensor.movedim(old.axes, old.front)
+    units = source[old.index].reshape(*old.lead, -1)
+    target = source.new_zeros([new.length, *source.shape[1:]])
+    kept, places = (_others(cut) for cut in (old, new))
+    target[places] = source[kept]
+    shape = [
+        *new.lead,
+        *torch.broadcast_shapes(*(i.shape for i in new.index))[len(new.lead) :],
+        *source.shape[len(new.axes) :],
+    ]
+    target[new.index] = (matrix.to(tensor.dtype) @ units).reshape(shape)
+    return target.movedim(new.front, new.axes)
+
+
+def _others(cut: _Cut) -> Tensor:
+    """The steps along the place's axis that belong to no unit of the group."""
+    mask = torch.ones(cut.length, dtype=torch.bool)
+    mask[cut.index[0].flatten()] = False
+    return mask.nonzero().flatten()

@@ -1,0 +1,174 @@
+"""Cycle-consistent matching (C2M3): all clients and all groups at once, by Frank–Wolfe on soft permutations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedma.errors import MatchingError
+from fedma.matching.alignment import agreement, assign, checked, in_place, inner, rows, transform
+from fedma.matching.rebasin import Placed, layerwise
+from fedma.units import UnitGraph, Weights
+from fedma.units.layout import Maps, Widths
+
+
+def c2m3(
+    models: Sequence[Weights], graph: UnitGraph, *, widths: Sequence[Widths], seed: int = 0, sweeps: int = 100
+) -> dict[str, tuple[Tensor, ...]]:
+    """Per group, for each client the slot of each of its units: LongTensor (units), or (blocks…, units).
+
+    Maximises Σ_{j<k} ⟨P_j w_j, P_k w_k⟩ over the clients' permutations of all groups together; a common order of slots
+    makes every composition of two clients' permutations agree. Permutations are relaxed to doubly stochastic matrices,
+    an assignment for each client and group gives the direction, the step along it is the exact maximum of the
+    objective, a polynomial; the matrices are rounded by an assignment in the end.
+
+    Args:
+        models: each client's tensors.
+        graph: the model's unit graph.
+        widths: each client's units per group; all alike.
+        seed: not used, for one signature with the other matchers: nothing is random here.
+        sweeps: Frank–Wolfe steps at most; ends when no step gains.
+
+    Returns:
+        Assignments as those of `match_group`: blocks in global order.
+
+    Raises:
+        MatchingError: no client; weights that are not finite; clients of different widths.
+
+    Source: C2M3 (Crisostomi et al., NeurIPS 2024), algorithm 1. Departures: the first client's order is that of the
+        slots, which costs nothing (a common permutation changes nothing) and keeps two clients from swapping places;
+        blocks.
+    """
+    tensors = checked(models, graph)
+    _check_widths(widths)
+    begun = _start(tensors, graph, widths[0])
+    soft = [_matrices(client.maps, widths[0]) for client in begun]
+    placed = [client.placed for client in begun]
+    for _ in range(sweeps):
+        directions = [_direction(tensors[j], _others(placed, j), soft[j], graph) for j in range(1, len(models))]
+        goals = [soft[0], *(_matrices(maps, widths[0]) for maps in directions)]
+        line = _Line.between(tensors, graph, soft, goals)
+        step, gain = line.best()
+        if gain <= 0:
+            break
+        soft = [_mixed(own, goal, step) for own, goal in zip(soft, goals, strict=True)]
+        placed = line.at(step)
+    rounded = [{group: assign(matrix.mT) for group, matrix in own.items()} for own in soft]
+    return {group: tuple(own[group] for own in rounded) for group in graph.groups}
+
+
+_ENOUGH = 1e-6
+"""A step that gains less than this share of the clients' squared norm ends the ascent."""
+
+
+def _start(tensors: Sequence[Weights], graph: UnitGraph, widths: Widths) -> list[Placed]:
+    """The clients in place, or each assigned to the first one layer by layer: whichever agree more."""
+    here = [Placed.at(own, in_place(graph, widths, widths), graph, widths) for own in tensors]
+    there = [here[0], *(layerwise(client, here[0].placed, graph) for client in here[1:])]
+    return max(here, there, key=lambda clients: agreement([client.placed for client in clients]))
+
+
+def _check_widths(widths: Sequence[Widths]) -> None:
+    for number, own in enumerate(widths):
+        for group, width in own.items():
+            if width != widths[0][group]:
+                raise MatchingError(
+                    f"group {group!r}: cycle-consistent matching needs clients of one width, but client 0 has "
+                    f"{widths[0][group]} units and client {number} has {width}; use the matcher 'rebasin' or 'bbp'"
+                )
+
+
+def _matrices(maps: Maps, widths: Widths) -> dict[str, Tensor]:
+    """Assignments as matrices of zeros and ones: (blocks…, slots, units)."""
+    return {group: torch.nn.functional.one_hot(own, widths[group]).mT.to(torch.float64) for group, own in maps.items()}
+
+
+def _mixed(own: Maps, goal: Maps, step: float) -> dict[str, Tensor]:
+    """The matrices a part of the way from one to the other."""
+    return {group: torch.lerp(matrix, goal[group], step) for group, matrix in own.items()}
+
+
+def _others(placed: Sequence[Weights], client: int) -> Weights:
+    """The sum of the other clients' tensors."""
+    others = [own for number, own in enumerate(placed) if number != client]
+    return {name: torch.stack([own[name] for own in others]).sum(0) for name in placed[0]}
+
+
+def _direction(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph) -> dict[str, Tensor]:
+    """Per group the permutation of largest inner product with the objective's gradient: unit → slot."""
+    return {group: assign(_gradient(tensors, others, soft, graph, group).mT) for group in graph.groups}
+
+
+def _gradient(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph, group: str) -> Tensor:
+    """The objective's derivative by one client's matrix of one group: (blocks…, slots, units).
+
+    A block's inner units are ordered after the block is, so there the other clients are brought back to inner units.
+    """
+    widths, inside = graph.widths | {g: m.shape[-1] for g, m in soft.items()}, inner(graph, group)
+    back = {name: soft[name].mT for name in inside}
+    before = {name: matrix for name, matrix in soft.items() if name not in inside}
+    total = torch.zeros_like(soft[group])
+    for place in graph.places(group):
+        name = place.tensor
+        if name in tensors:
+            mine = transform(tensors[name], graph, name, maps=before, widths=widths, skip=(place.axis, group))
+            theirs = transform(others[name], graph, name, maps=back, widths=widths)
+            mine, theirs = (rows(t, graph, place, group=group, widths=widths) for t in (mine, theirs))
+            total += theirs @ mine.mT
+    return total
+
+
+@dataclass(frozen=True)
+class _Line:
+    """All clients' tensors as polynomials of the step: per tensor its coefficients, (powers, clients, …)."""
+
+    powers: Mapping[str, Tensor]
+
+    @classmethod
+    def between(
+        cls, tensors: Sequence[Weights], graph: UnitGraph, soft: Sequence[Maps], goals: Sequence[Maps]
+    ) -> "_Line":
+        """The line from one set of matrices to another. A tensor's degree is the number of matrices it meets."""
+        widths = {group: matrix.shape[-1] for group, matrix in soft[0].items()}
+        powers = {}
+        for name in tensors[0]:
+            degree = sum(len(graph.groups_on(name, axis)) for axis in range(tensors[0][name].dim()))
+            nodes = torch.linspace(0, 1, degree + 1, dtype=torch.float64)
+            values = [
+                torch.stack(
+                    [
+                        transform(own[name], graph, name, maps=_mixed(a, b, float(node)), widths=widths)
+                        for own, a, b in zip(tensors, soft, goals, strict=True)
+                    ]
+                )
+                for node in nodes
+            ]
+            weights = torch.linalg.inv(torch.vander(nodes, increasing=True))
+            powers[name] = torch.tensordot(weights.to(values[0].dtype), torch.stack(values), 1)
+        return cls(powers)
+
+    def best(self) -> tuple[float, float]:
+        """The step in [0, 1] of largest objective, and its gain; none where it is too small to count."""
+        total = np.polynomial.Polynomial([0.0])
+        norm = 0.0
+        for powers in self.powers.values():
+            each = powers.double().flatten(2)
+            joint = each.sum(1)
+            products = (joint @ joint.T - torch.einsum("kjn,ljn->kl", each, each)).numpy() / 2
+            sums = [products[::-1].diagonal(k).sum() for k in range(1 - len(products), len(products))]
+            total += np.polynomial.Polynomial(sums)
+            norm += float(each[0].square().sum())
+        slope = np.asarray(total.deriv().roots(), dtype=np.complex128)
+        steps = [1.0, *(float(r.real) for r in slope if abs(r.imag) < 1e-9 and 0 < r.real < 1)]
+        step = max(steps, key=lambda at: float(total(at)))
+        gain = float(total(step) - total(0.0))
+        return step, gain if gain > _ENOUGH * norm else 0.0
+
+    def at(self, step: float) -> list[Weights]:
+        """Each client's tensors at this step."""
+        sums = {
+            name: torch.tensordot(step ** torch.arange(len(p), dtype=p.dtype), p, 1) for name, p in self.powers.items()
+        }
+        return [{name: own[j] for name, own in sums.items()} for j in range(len(next(iter(sums.values()))))]

@@ -1,0 +1,148 @@
+"""How a client's weights on matched units are carried over to the slots: fitted, where placing them loses much.
+
+A slot is the mean of its owners' units, and no owner's unit exactly. A layer that reads the units and is merely moved
+to the slots reads something weaker than what it was trained on. Fitted, it reads that combination of all slots which
+comes nearest to each unit, under inputs drawn from a standard normal distribution: no data are needed.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fedma.errors import InputError
+from fedma.matching.features import incoming
+from fedma.units import UnitGraph, Weights
+from fedma.units.layout import Widths, positions
+
+RIDGE = 1.0
+"""Weight of staying with the placed units, relative to the mean variance of the slots."""
+
+_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def can_fit(graph: UnitGraph, group: str) -> bool:
+    """Whether one weight makes these units, with at most a bias and a normalisation by running statistics: not so
+    where a layer or group norm follows, where streams are added, in recurrent layers and inside blocks.
+    """
+    reading = {tensor for tensor, _ in graph.incoming}
+    makers = [place.tensor for place in graph.places(group) if place.role == "out"]
+    readers = {place.tensor for place in graph.places(group) if place.role == "in"}
+    normalised = {f"{norm}.{name}" for norm in _norms(graph, group) for name in _NORM}
+    biases = [name for name in makers if name not in reading and name not in normalised]
+    inside = graph.groups[group].per or any(group in other.per for other in graph.groups.values())
+    return (
+        not inside
+        and len(reading & set(makers)) == 1
+        and len(biases) <= 1
+        and len(_norms(graph, group)) <= 1
+        and not readers & set(makers)
+    )
+
+
+def drives(
+    clients: Sequence[Weights], graph: UnitGraph, group: str, *, names: Iterable[str], widths: Sequence[Widths]
+) -> tuple[list[Tensor], list[Tensor] | None]:
+    """What makes each client's units: their rows of incoming weights and bias; behind a normalisation the rows of
+    weights alone, and beside them the scales that the normalisation gives them.
+    """
+    norms = _norms(graph, group)
+    if not norms:
+        return [incoming(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)], None
+    reading = {tensor for tensor, _ in graph.incoming}
+    weight = [name for name in names if name in reading]
+    rows = [incoming(c, graph, group, names=weight, widths=w) for c, w in zip(clients, widths, strict=True)]
+    scale = f"{norms[0]}.weight"
+    return rows, [c[scale] if scale in c else torch.ones(len(r)) for c, r in zip(clients, rows, strict=True)]
+
+
+def fits(
+    rows: Sequence[Tensor], scales: Sequence[Tensor] | None, assignments: Sequence[Tensor], *, ridge: float = RIDGE
+) -> list[Tensor]:
+    """For each client the combination of slots that comes nearest to each of its units; see `fit`."""
+    slots = slot_means(rows, assignments)
+    if scales is None:
+        return [fit(own, slots, placed, ridge=ridge) for own, placed in zip(rows, assignments, strict=True)]
+    means = slot_means([scale[:, None] for scale in scales], assignments)
+    return [
+        fit(normalize(own.double()) * scale.double()[:, None], normalize(slots) * means, placed, ridge=ridge)
+        for own, scale, placed in zip(rows, scales, assignments, strict=True)
+    ]
+
+
+def _norms(graph: UnitGraph, group: str) -> list[str]:
+    """The paths of the normalisations by running statistics over this group."""
+    return [variance.rpartition(".")[0] for _, variance in graph.statistics if group in graph.groups_of(variance)]
+
+
+def slot_means(rows: Sequence[Tensor], assignments: Sequence[Tensor]) -> Tensor:
+    """The mean of each slot's owners: slots × features, float64."""
+    slots = 1 + max(int(own.max()) for own in assignments)
+    total = torch.zeros(slots, rows[0].shape[1], dtype=torch.float64)
+    owners = torch.zeros(slots, 1, dtype=torch.float64)
+    for own, placed in zip(rows, assignments, strict=True):
+        total[placed] += own.double()
+        owners[placed] += 1
+    return total / owners
+
+
+def fit(rows: Tensor, slots: Tensor, assignment: Tensor, *, ridge: float = RIDGE) -> Tensor:
+    """The combination of slots that comes nearest to each unit: units × slots, float64.
+
+    With C the covariance of the units' activations with the slots' and K that among the slots, both under inputs from
+    a standard normal distribution and ReLU, this is P + (C − P K)(K + ridge·k·I)⁻¹: P, one entry of 1 a row, places
+    each unit in its slot, k is the mean of K's diagonal. A unit that equals its slot is placed.
+
+    Args:
+        rows: units × features, incoming weights and bias.
+        slots: slots × features.
+        assignment: unit → slot.
+        ridge: above 0; the larger, the nearer to P.
+
+    Source: the covariance is the arc-cosine kernel of degree 1 (Cho & Saul, "Kernel Methods for Deep Learning", NIPS
+        2009, equation 6), less the product of means; carrying weights over by regression follows RegMean (Jin et
+        al., ICLR 2023), which takes the covariances from data.
+    """
+    if not ridge > 0:
+        raise InputError(f"ridge is {ridge}; it must be above 0")
+    among = _covariance(slots, slots)
+    scale = float(among.diagonal().mean())
+    among_damped = among + ridge * (scale or 1.0) * torch.eye(len(slots), dtype=torch.float64)
+    missed = _covariance(rows.double(), slots) - among[assignment]
+    placed = torch.nn.functional.one_hot(assignment, len(slots)).double()
+    return placed + torch.linalg.solve(among_damped, missed.T).T
+
+
+def _covariance(left: Tensor, right: Tensor) -> Tensor:
+    """Cov[relu(u·x), relu(v·x)] for x ~ N(0, I), for all rows u of one and v of the other."""
+    norms = torch.outer(left.norm(dim=1), right.norm(dim=1))
+    cosine = (left @ right.T / norms.clamp(min=torch.finfo(torch.float64).tiny)).clamp(-1, 1)
+    angle = cosine.arccos()
+    return norms * (angle.sin() + (math.pi - angle) * cosine - 1) / (2 * math.pi)
+
+
+def carry(weights: Weights, graph: UnitGraph, group: str, combination: Tensor, *, widths: Widths) -> Weights:
+    """The tensors that read this group's units, reading slots instead: each unit's weight shared out by its row.
+
+    Args:
+        weights: a client's tensors.
+        graph: the model's unit graph.
+        group: whose units.
+        combination: units × slots, from `fit`.
+        widths: the client's widths before.
+    """
+    wide = {**widths, group: combination.shape[1]}
+    carried: Weights = {}
+    for place in graph.places(group):
+        if place.role == "in":
+            axis = graph.layouts[place.tensor][place.axis]
+            before, after = positions(axis, group, widths), positions(axis, group, wide)
+            old = weights[place.tensor].movedim(place.axis, 0)
+            new = graph.scatter({place.tensor: weights[place.tensor]}, {group: torch.arange(len(before))}, wide)
+            new_first = new[place.tensor].movedim(place.axis, 0)
+            parts = old[before.flatten()].reshape(len(before), -1).double()
+            new_first[after.flatten()] = (combination.T @ parts).reshape(-1, *old.shape[1:]).to(old.dtype)
+            carried[place.tensor] = new[place.tensor]
+    return carried

@@ -1,0 +1,105 @@
+"""The fused weights of models that were trained apart, without data."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from torch import Tensor
+
+from fedma.matching.average import average
+from fedma.matching.c2m3 import c2m3
+from fedma.matching.fitting import can_fit, carry, drives, fits
+from fedma.matching.groups import Matcher, match_step, original_order, slots
+from fedma.matching.rebasin import rebasin
+from fedma.matching.steps import Step, steps
+from fedma.matching.transport import ot_fuse
+from fedma.matching.variance import mean_variances
+from fedma.units import UnitGraph, Weights
+from fedma.units.layout import Maps, Widths
+
+Assignments = dict[str, tuple[Tensor, ...]]
+_ALL_AT_ONCE = {"rebasin": rebasin, "c2m3": c2m3}
+
+
+def fuse_weights(
+    models: Sequence[Weights],
+    graph: UnitGraph,
+    *,
+    widths: Sequence[Widths],
+    shares: Sequence[float],
+    samples: Sequence[float] | None = None,
+    class_counts: Tensor | None = None,
+    matcher: Matcher,
+    fitted: bool = False,
+) -> tuple[Weights, Assignments]:
+    """The fused weights and the assignments, from the models' weights, widths and one unit graph.
+
+    Args: `shares` are the models' weights in the averages, `samples` those in pooled statistics; `fitted` and the
+        others as for `fuse`.
+
+    Returns:
+        The weights, and per group for each model the slot of each unit: LongTensor (units), or (blocks…, units) with
+        blocks in global order. No assignments for the matcher "ot", whose couplings are none.
+    """
+    mean = partial(average, graph=graph, names=models[0], shares=shares, samples=samples, class_counts=class_counts)
+    if matcher.name == "ot":
+        joined = ot_fuse(models, graph, widths=widths, shares=shares, samples=samples, class_counts=class_counts)
+        return joined, {}
+    if matcher.name in _ALL_AT_ONCE:
+        assignments = _ALL_AT_ONCE[matcher.name](models, graph, widths=widths, seed=matcher.seed)
+        global_widths = {**widths[0], **{group: slots(found) for group, found in assignments.items()}}
+        return mean(models, maps=_own_orders(assignments, graph, len(models)), widths=global_widths), assignments
+    moved, assignments, wide = _matched(models, graph, widths, matcher, class_counts, fitted=fitted)
+    owned = _own_orders(assignments, graph, len(models))
+    fused = mean(moved, maps=[{}] * len(models), owned=owned, widths=wide)
+    if fitted:
+        fused.update(mean_variances(moved, graph, owned=owned, shares=shares, widths=wide))
+    return fused, assignments
+
+
+def _matched(
+    models: Sequence[Weights],
+    graph: UnitGraph,
+    widths: Sequence[Widths],
+    matcher: Matcher,
+    class_counts: Tensor | None,
+    *,
+    fitted: bool,
+) -> tuple[list[Weights], Assignments, Widths]:
+    """The models in the global order, matched step by step; the assignments; the global widths."""
+    present = [dict(own) for own in widths]
+    moved = [dict(model) for model in models]
+    assignments: Assignments = {}
+    for step in steps(graph):
+        matched = match_step(moved, graph, step, widths=present, matcher=matcher, class_counts=class_counts)
+        carried = _carried(moved, graph, step, matched, widths=present) if fitted else [{} for _ in models]
+        maps = _own_orders(matched, graph, len(models))
+        for own, width, order, kept in zip(moved, present, maps, carried, strict=True):
+            width.update((group, slots(found)) for group, found in matched.items())
+            own.update({**graph.scatter(own, order, width), **kept})
+        assignments.update(matched)
+    return moved, assignments, present[0]
+
+
+def _carried(
+    models: Sequence[Weights],
+    graph: UnitGraph,
+    step: Step,
+    matched: Mapping[str, tuple[Tensor, ...]],
+    *,
+    widths: Sequence[Widths],
+) -> list[Weights]:
+    """Each model's weights on the units of this step, fitted to the slots, where that can be done."""
+    if len(step.groups) != 1 or not can_fit(graph, step.groups[0]):
+        return [{} for _ in models]
+    group = step.groups[0]
+    rows, scales = drives(models, graph, group, names=step.tensors, widths=widths)
+    combinations = fits(rows, scales, matched[group])
+    return [
+        carry(model, graph, group, combination, widths=width)
+        for model, combination, width in zip(models, combinations, widths, strict=True)
+    ]
+
+
+def _own_orders(assignments: Mapping[str, tuple[Tensor, ...]], graph: UnitGraph, models: int) -> list[Maps]:
+    """Each model's assignments, with blocks in its own order."""
+    return [original_order({group: own[j] for group, own in assignments.items()}, graph) for j in range(models)]

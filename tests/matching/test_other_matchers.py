@@ -1,0 +1,261 @@
+"""Matchers of whole networks beside the paper's: re-basin, cycle-consistent Frank–Wolfe, optimal transport."""
+
+import itertools
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from fedma.errors import MatchingError, MissingExtra
+from fedma.matching import average, original_order
+from fedma.matching.alignment import agreement, checked, in_place, transform, widest
+from fedma.matching.c2m3 import _direction, _gradient, _Line, _matrices, _mixed, c2m3
+from fedma.matching.rebasin import Placed, _best, rebasin
+from fedma.matching.transport import ot_fuse, transport
+from fedma.models.networks import mlp
+from fedma.seeds import generator
+from fedma.units import UnitGraph, Weights, units, weights
+from fedma.units.layout import Maps
+from networks import made
+
+LAW = settings(max_examples=10, deadline=None, derandomize=True)
+SEEDS = st.integers(0, 1000)
+KINDS = ("mlp", "cnn", "residual", "speaker", "attention")
+MATCHERS = (rebasin, c2m3)
+GRAPHS: dict[str, UnitGraph] = {}
+
+
+def network(kind: str, seed: int) -> tuple[Weights, UnitGraph]:
+    """A network's weights, with normalisations that tell channels apart, and its graph."""
+    model = made(kind, seed=seed).double()
+    shape = (torch.zeros(2, 6, dtype=torch.long),) if kind == "speaker" else (torch.zeros(2, 1, 8, 8).double(),)
+    if kind not in GRAPHS:
+        GRAPHS[kind] = units(model, shape)
+    own, random = weights(model), generator(seed, "perturbed")
+    return {
+        name: tensor + 0.1 * torch.rand(tensor.shape, generator=random) if tensor.is_floating_point() else tensor
+        for name, tensor in own.items()
+    }, GRAPHS[kind]
+
+
+def copies(
+    own: Weights, graph: UnitGraph, seed: int, *, count: int, noise: float = 0.0
+) -> tuple[list[Weights], list[dict[str, Tensor]]]:
+    """Permuted copies, each with its own noise (in standard deviations of a tensor), and their orders."""
+    result, orders = [], []
+    for j in range(count):
+        random = generator(seed, "copy", j)
+        orders.append(graph.random_orders(random))
+        noisy = {
+            n: t + noise * t.std() * torch.randn(t.shape, generator=random) if noise and t.numel() > 1 else t
+            for n, t in own.items()
+        }
+        result.append(graph.gather(noisy, orders[-1]))
+    return result, orders
+
+
+def own_maps(found: dict[str, tuple[Tensor, ...]], graph: UnitGraph) -> list[Maps]:
+    count = len(next(iter(found.values())))
+    return [original_order({group: own[j] for group, own in found.items()}, graph) for j in range(count)]
+
+
+def placed(
+    models: list[Weights], graph: UnitGraph, found: dict[str, tuple[Tensor, ...]], widths: list
+) -> list[Weights]:
+    maps = own_maps(found, graph)
+    return [graph.scatter(m, own, widest(widths)) for m, own in zip(checked(models, graph), maps, strict=True)]
+
+
+@pytest.mark.parametrize("matcher", MATCHERS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_permuted_copies_come_back(matcher: Callable, kind: str, seed: int) -> None:
+    own, graph = network(kind, seed)
+    models, _ = copies(own, graph, seed, count=3)
+    maps = own_maps(matcher(models, graph, widths=[graph.widths] * 3, seed=seed), graph)
+    fused = average(models, graph, names=own, maps=maps, widths=graph.widths, shares=[1, 2, 3])
+    for model, slots in zip(models, maps, strict=True):
+        torch.testing.assert_close(graph.gather(fused, slots), model, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_transport_brings_permuted_copies_to_the_first_one(kind: str, seed: int) -> None:
+    own, graph = network(kind, seed)
+    models, _ = copies(own, graph, seed, count=3)
+    fused = ot_fuse(models, graph, widths=[graph.widths] * 3, shares=[1, 2, 3])
+    torch.testing.assert_close(fused, models[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("matcher", MATCHERS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "speaker"])
+def test_noisy_copies_are_recovered(matcher: Callable, kind: str) -> None:
+    own, graph = network(kind, 3)
+    models, orders = copies(own, graph, 3, count=3, noise=0.2)
+    found = matcher(models, graph, widths=[graph.widths] * 3)
+    for group, slots in found.items():
+        units_at = [order[group][slot.argsort()] for order, slot in zip(orders, slots, strict=True)]
+        assert torch.equal(units_at[0], units_at[1])
+        assert torch.equal(units_at[0], units_at[2])
+
+
+@pytest.mark.parametrize("kind", ["mlp", "speaker", "attention"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_rebasin_never_lowers_its_objective(seed: int, kind: str) -> None:
+    models, graph = [network(kind, seed + j)[0] for j in range(3)], network(kind, seed)[1]
+    models = [{n: t * (5 if "_hh_" in n else 1) for n, t in model.items()} for model in models]
+    widths = [graph.widths] * 3
+    runs = [rebasin(models, graph, widths=widths, seed=seed, sweeps=sweeps) for sweeps in range(4)]
+    values = [agreement(placed(models, graph, found, widths)) for found in runs]
+    assert all(later >= before - 1e-9 for before, later in itertools.pairwise(values[1:]))
+    assert values[-1] > values[0]
+
+
+def test_a_block_moves_with_its_inner_units() -> None:
+    own, graph = network("attention", 4)
+    block = next(group.per[0] for group in graph.groups.values() if group.per)
+    inside = in_place(graph, graph.widths, graph.widths)
+    maps = {name: graph.random_orders(generator(4, "blocks"))[name] for name, g in graph.groups.items() if g.per}
+    maps[block] = torch.tensor([2, 0, 1])
+    client = Placed.at(checked([graph.gather(own, maps)], graph)[0], inside, graph, graph.widths)
+    moved = client.moved(_best(client, checked([own], graph)[0], graph, block, graph.groups), graph)
+    torch.testing.assert_close(moved.placed, checked([own], graph)[0], rtol=0, atol=0)
+
+
+def moved_by(models: list[Weights], graph: UnitGraph, maps: list[Maps]) -> list[Weights]:
+    return [
+        {name: transform(tensor, graph, name, maps=own, widths=graph.widths) for name, tensor in model.items()}
+        for model, own in zip(models, maps, strict=True)
+    ]
+
+
+def soft_matrices(graph: UnitGraph, seed: int) -> Maps:
+    """Points inside the polytope: the mean of two random orders."""
+    first, second = (_matrices(graph.random_orders(generator(seed, "soft", k)), graph.widths) for k in range(2))
+    return _mixed(first, second, 0.3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_the_derivative(kind: str) -> None:
+    own, graph = network(kind, 1)
+    (tensors,), soft = checked([own], graph), soft_matrices(graph, 1)
+    (others,) = checked([network(kind, 2)[0]], graph)
+    variables = {group: matrix.clone().requires_grad_() for group, matrix in soft.items()}
+    value = sum(
+        (transform(t, graph, n, maps=variables, widths=graph.widths) * others[n]).sum() for n, t in tensors.items()
+    )
+    derivative = torch.autograd.grad(value, list(variables.values()))
+    for group, wanted in zip(variables, derivative, strict=True):
+        torch.testing.assert_close(_gradient(tensors, others, soft, graph, group), wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_goes_to_the_largest_objective_on_its_line(kind: str) -> None:
+    graph = network(kind, 1)[1]
+    tensors = checked([network(kind, seed)[0] for seed in (1, 2, 3)], graph)
+    soft = [soft_matrices(graph, seed) for seed in range(3)]
+    here = moved_by(tensors, graph, soft)
+    others = [{n: here[j - 1][n] + here[j - 2][n] for n in here[j]} for j in range(3)]
+    directions = [_direction(*each, graph) for each in zip(tensors, others, soft, strict=True)]
+    goals = [_matrices(maps, graph.widths) for maps in directions]
+    line = _Line.between(tensors, graph, soft, goals)
+    step, gain = line.best()
+    torch.testing.assert_close(line.at(0.0), here)
+    assert gain > 0
+    assert agreement(line.at(step)) == pytest.approx(agreement(here) + gain)
+    assert all(agreement(line.at(k / 20)) <= agreement(line.at(step)) + 1e-9 for k in range(21))
+    half = [_mixed(a, b, 0.5) for a, b in zip(soft, goals, strict=True)]
+    torch.testing.assert_close(line.at(0.5), moved_by(tensors, graph, half))
+
+
+@LAW
+@given(SEEDS)
+def test_two_layers_match_a_search_by_hand(seed: int) -> None:
+    """On so few units every assignment can be tried: none of one client's moves is better than what was found."""
+    models = [weights(mlp((3,), 2, hidden=(4,)).double()) for _ in range(2)]
+    random = generator(seed, "by hand")
+    models = [{n: torch.randn(t.shape, generator=random, dtype=t.dtype) for n, t in m.items()} for m in models]
+    graph = units(mlp((3,), 2, hidden=(4,)).double(), torch.zeros(1, 3).double())
+    (group,) = graph.groups
+
+    def gain(order: tuple[int, ...]) -> float:
+        made = [(n, axis) for n, axes in graph.layouts.items() for axis in range(len(axes)) if graph.groups_on(n, axis)]
+        return sum(float((models[0][n] * models[1][n].index_select(a, torch.tensor(order))).sum()) for n, a in made)
+
+    best = max(gain(order) for order in itertools.permutations(range(4)))
+    for matcher in MATCHERS:
+        first, second = matcher(models, graph, widths=[graph.widths] * 2)[group]
+        assert gain(tuple(second.argsort()[first].tolist())) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "attention", "speaker"])
+def test_a_narrower_client_finds_its_units(kind: str) -> None:
+    own, graph = network(kind, 5)
+    slim = {name: g.size - 2 for name, g in graph.groups.items() if g.growable and not g.per and g.size > 4}
+    random = generator(5, "slim")
+    keep = {name: torch.randperm(graph.widths[name], generator=random)[:size] for name, size in slim.items()}
+    narrow, widths = graph.gather(own, keep), [graph.widths, {**graph.widths, **slim}]
+    found = rebasin([own, narrow], graph, widths=widths)
+    for group, slots in found.items():
+        units_of = torch.arange(graph.widths[group]).expand(slots[0].shape)
+        torch.testing.assert_close(slots[0], units_of)
+        torch.testing.assert_close(slots[1], keep.get(group, units_of))
+
+
+def test_transport_between_widths_keeps_the_function_of_doubled_units() -> None:
+    own, graph = network("mlp", 7)
+    (group,) = graph.groups
+    doubled = {group: torch.arange(graph.widths[group]).repeat(2)}
+    wide = graph.gather(own, doubled)
+    for place in graph.places(group):
+        wide[place.tensor] = wide[place.tensor] / 2 if place.role == "in" else wide[place.tensor]
+    widths = [graph.widths, {group: 2 * graph.widths[group]}]
+    torch.testing.assert_close(ot_fuse([own, wide], graph, widths=widths, shares=[1, 1]), own)
+    back = ot_fuse([wide, own], graph, widths=widths[::-1], shares=[1, 1])
+    torch.testing.assert_close(back, wide)
+
+
+@LAW
+@given(SEEDS, st.integers(1, 5), st.integers(1, 5))
+def test_a_coupling_spreads_every_unit(seed: int, left: int, right: int) -> None:
+    random = generator(seed, "rows")
+    anchor, client = (torch.randn(n, 3, generator=random, dtype=torch.float64) for n in (left, right))
+    plan = transport(anchor, client)
+    torch.testing.assert_close(plan.sum(1), torch.ones(left, dtype=torch.float64))
+    torch.testing.assert_close(plan.sum(0), torch.full((right,), left / right, dtype=torch.float64))
+    if left == right:
+        orders = itertools.permutations(range(left))
+        order = torch.tensor(min(orders, key=lambda o: float((anchor - client[list(o)]).square().sum())))
+        torch.testing.assert_close(plan, torch.eye(left, dtype=torch.float64)[order])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transforming_by_permutation_matrices_is_permuting(kind: str) -> None:
+    own, graph = network(kind, 8)
+    orders = graph.random_orders(generator(8, "orders"))
+    matrices = {g: nn.functional.one_hot(order, graph.widths[g]).double() for g, order in orders.items()}
+    wanted = graph.gather(own, orders)
+    for name in checked([own], graph)[0]:
+        found = transform(own[name], graph, name, maps=matrices, widths=graph.widths)
+        torch.testing.assert_close(found, wanted[name], rtol=0, atol=0)
+
+
+def test_what_cannot_be_matched_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, graph = network("mlp", 9)
+    (group,) = graph.groups
+    other = [graph.widths, {group: graph.widths[group] + 3}]
+    with pytest.raises(MatchingError, match=f"client 1 has {graph.widths[group] + 3}; use the matcher"):
+        c2m3([own, own], graph, widths=other)
+    broken = {**own, "output.weight": own["output.weight"] * float("nan")}
+    for matcher in MATCHERS:
+        with pytest.raises(MatchingError, match=r"client 1: 'output\.weight' holds values that are not finite"):
+            matcher([own, broken], graph, widths=[graph.widths] * 2)
+        with pytest.raises(MatchingError, match="no client"):
+            matcher([], graph, widths=[])
+    monkeypatch.setitem(sys.modules, "ot", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'fedma\[ot\]'"):
+        transport(torch.ones(2, 1), torch.ones(2, 1))
