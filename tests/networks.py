@@ -76,6 +76,23 @@ class Grouped(nn.Module):
         return self.output(self.norm(self.first(x)).relu().amax((2, 3)))
 
 
+class Wide(nn.Module):
+    """A normalisation over every pixel of a flattened image, and a stream that a layer both reads and writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3)
+        self.pixels = nn.BatchNorm1d(144)
+        self.stream = nn.Linear(144, 6)
+        self.inner = nn.Linear(6, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.output = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stream(self.pixels(self.first(x).relu().flatten(1)))
+        return self.output((x + self.norm(self.inner(x))).relu())
+
+
 class Linear(nn.Module):
     """No hidden units at all."""
 
@@ -87,7 +104,7 @@ class Linear(nn.Module):
         return self.output(x.flatten(1))
 
 
-NETWORKS = {kind.__name__.lower(): kind for kind in (Residual, Disordered, Speaker, Attention, Grouped, Linear)}
+NETWORKS = {kind.__name__.lower(): kind for kind in (Residual, Disordered, Speaker, Attention, Grouped, Wide, Linear)}
 
 
 def made(name: str, *, seed: int) -> nn.Module:

@@ -42,7 +42,7 @@ def test_permuted_copies_fuse_back(name: str, seed: int, copies: int) -> None:
     torch.testing.assert_close(back, weights(graph.permute(model, orders[0])), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["residual", "speaker", "attention", "grouped"])
+@pytest.mark.parametrize("name", ["residual", "speaker", "attention", "grouped", "wide"])
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_permuted_copies_of_any_architecture_fuse_back(name: str, recurrent: bool) -> None:
     model = made(name, seed=1).double()
@@ -51,6 +51,17 @@ def test_permuted_copies_of_any_architecture_fuse_back(name: str, recurrent: boo
     copies = [graph.permute(model, graph.random_orders(generator(1, "copy", j))) for j in range(3)]
     fusion = fedma.fuse(copies, x, recurrent=recurrent)
     torch.testing.assert_close(outputs(fusion.model, x), outputs(model, x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["residual", "attention", "grouped", "wide"])
+def test_the_order_of_one_models_units_makes_no_difference(name: str) -> None:
+    x = INPUTS.double()
+    models = [made(name, seed=seed).double() for seed in range(3)]
+    graph = units(models[0], x)
+    moved = [graph.permute(models[0], graph.random_orders(generator(5, "order"))), *models[1:]]
+    torch.testing.assert_close(
+        outputs(fedma.fuse(moved, x).model, x), outputs(fedma.fuse(models, x).model, x), rtol=1e-8, atol=1e-8
+    )
 
 
 @LAW
@@ -127,6 +138,31 @@ def test_fusing_does_not_change_the_models() -> None:
     torch.testing.assert_close([weights(model) for model in models], before, rtol=0, atol=0)
 
 
+def test_recalibrated_statistics_are_those_of_the_samples() -> None:
+    model = made("disordered", seed=0).double()
+    batches = [torch.randn(20, 1, 8, 8, generator=generator(0, "batch", k), dtype=torch.float64) for k in range(3)]
+    seen = torch.stack([model.hidden(batch.flatten(1)) for batch in batches]).detach()
+    fedma.recalibrate(model, batches)
+    torch.testing.assert_close(model.norm.running_mean, seen.mean((0, 1)))
+    torch.testing.assert_close(model.norm.running_var, seen.var(1).mean(0))
+    assert model.norm.momentum == 0.1
+    assert model.training
+    with pytest.raises(InputError, match="no batches"):
+        fedma.recalibrate(model, [])
+
+
+def test_predicted_variances_are_those_of_white_inputs() -> None:
+    """Behind a fitted fusion, running variances tell how much the averaged units vary."""
+    white = torch.randn(4000, 1, 8, 8, generator=generator(0, "white"), dtype=torch.float64)
+    models = [made("disordered", seed=seed).double() for seed in range(3)]
+    for model in models:
+        fedma.recalibrate(model, [white])
+    fused = fedma.fuse(models, white[:5], grow=False).model
+    found = weights(fused)["norm.running_var"].clone()
+    fedma.recalibrate(fused, [white])
+    torch.testing.assert_close(found, weights(fused)["norm.running_var"], rtol=0.15, atol=0)
+
+
 def test_bad_input_is_refused() -> None:
     models = [network("mlp", seed) for seed in (0, 1)]
     x = INPUTS.double()
@@ -146,6 +182,17 @@ def test_bad_input_is_refused() -> None:
     ):
         with pytest.raises(InputError, match=words):
             fedma.fuse(models, x, class_counts=counts)  # type: ignore[arg-type]
+    for options, words in (
+        ({"gama": 3.0}, "gama: no such option"),
+        ({"matcher": "rebasin", "gamma": 3.0}, "gamma: options of the matcher"),
+        ({"matcher": "ot", "recurrent": True}, "recurrent: options of the matcher"),
+        ({"matcher": "c2m3", "fitted": True}, "fitted=True means nothing"),
+        ({"tries": 0}, "tries is 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            fedma.fuse(models, x, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="model 1 is int"):
+        fedma.fuse([models[0], 7], x)  # type: ignore[list-item]
     with pytest.raises(InputError, match="'magic' is not known"):
         fedma.fuse(models, x, matcher="magic")
     with pytest.raises(GraphError, match="another architecture"):

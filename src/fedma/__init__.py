@@ -6,6 +6,7 @@ units do the same job.
     fedma.units(model, example_inputs)      which weights move together
     fedma.match(clients)                    which clients' units do the same job
     fedma.fuse(models, example_inputs)      one model out of several that were trained apart
+    fedma.recalibrate(model, batches)       the fused model's batch-norm statistics, where there are data
 
 Federated training is in `fedma.algorithms`, `fedma.engines` and, ready to use, `fedma.experiments`.
 """
@@ -14,13 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedma.fusion import Fusion, fuse
+    from fedma.fusion import Fusion, fuse, recalibrate
     from fedma.matching import Matching, match
     from fedma.units import UnitGraph, units
 
 __version__ = "0.1.0"
 
-__all__ = ["Fusion", "Matching", "UnitGraph", "__version__", "fuse", "match", "units"]
+__all__ = ["Fusion", "Matching", "UnitGraph", "__version__", "fuse", "match", "recalibrate", "units"]
 
 _HOME = {
     "Fusion": "fedma.fusion",
@@ -28,6 +29,7 @@ _HOME = {
     "UnitGraph": "fedma.units",
     "fuse": "fedma.fusion",
     "match": "fedma.matching",
+    "recalibrate": "fedma.fusion",
     "units": "fedma.units",
 }
 

@@ -1,17 +1,20 @@
 """Fusing models that were trained apart: match one group, bring every model to the global order, go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedma.errors import GraphError, InputError
 from fedma.matching import Matcher, fuse_weights
 from fedma.matching.clients import OnBad, bad_models
+from fedma.matching.fusing import TRIES
 from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
+from fedma.units.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def fuse(
     class_counts: Tensor | None = None,
     matcher: str = "bbp",
     fitted: bool | None = None,
+    tries: int = TRIES,
     grow: bool = True,
     max_growth: float = 1.5,
     recurrent: bool = False,
@@ -64,6 +68,8 @@ def fuse(
         matcher: how units are matched: "bbp", "rebasin", "c2m3", "ot" or "identity", see `Matcher`.
         fitted: whether a model's weights on matched units are fitted to the fused units, see
             `fedma.matching.fitting`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
+        tries: where weights are fitted, in how many orders each group is matched; kept is the matching whose fused
+            units explain most of what the next layers read. The time grows with it.
         grow: whether the fused model may be wider than the models.
         max_growth: how many times as wide as the widest model at most.
         recurrent: whether recurrent units are matched by what they read of each other, too; see `Matcher`.
@@ -72,12 +78,23 @@ def fuse(
         options: further arguments of `fedma.match`.
 
     Raises:
-        InputError: no model, weights that are not positive, an unknown matcher.
+        InputError: no model, weights that are not positive, an unknown matcher or option.
         GraphError: the models are not of one architecture.
-        MatchingError: weights that are not finite.
+        MatchingError: weights that are not finite or out of scale, widths that the matcher cannot join.
+        MissingExtra: the matcher "ot" without POT.
 
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
+    models = list(models)
+    for number, model in enumerate(models):
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model {number} is {type(model).__name__}; give a list of nn.Modules")
+    if fitted and matcher not in ("bbp", "identity"):
+        raise InputError(
+            f"fitted=True means nothing to the matcher {matcher!r}, which moves units as a whole; leave it out"
+        )
+    if tries < 1:
+        raise InputError(f"tries is {tries}; matching each group once is tries=1")
     shares = _shares(weights, len(models))
     if class_counts is not None:
         _check_counts(class_counts, len(models))
@@ -86,6 +103,10 @@ def fuse(
     own, widths = [weights_of(model) for model in models], [graph.widths for graph in graphs]
     excluded = bad_models(own, graphs[0], widths=widths, on_bad=on_bad)
     kept = [number for number in range(len(models)) if number not in excluded]
+    if excluded and (own_options := sorted({"sigma", "orders", "init_order"} & options.keys())):
+        raise InputError(
+            f"models {list(excluded)} are left out, but {', '.join(own_options)} may count them; leave these models out"
+        )
     fused, assignments = fuse_weights(
         [own[number] for number in kept],
         graphs[0],
@@ -94,8 +115,44 @@ def fuse(
         class_counts=None if class_counts is None else class_counts[kept],
         matcher=how,
         fitted=matcher == "bbp" if fitted is None else fitted,
+        tries=tries,
     )
     return Fusion(rebuild(models[kept[0]], fused), _numbered(assignments, kept, len(models)), graphs[0], excluded)
+
+
+def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Estimate the running statistics of a model's normalisations anew, in place, on samples without labels.
+
+    Averaged units vary less than the units they average; their own statistics restore the scale.
+
+    Args:
+        model: a fused model.
+        batches: inputs, each as for `fuse`; a few hundred samples in batches of the training's size will do.
+
+    Raises:
+        InputError: no batch.
+
+    Source: REPAIR (Jordan et al., ICLR 2023), for networks with batch normalisation.
+    """
+    samples = [Inputs.of(batch) for batch in batches]
+    if not samples:
+        raise InputError("there are no batches to estimate statistics on; give at least one")
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    training, momenta = {module: module.training for module in model.modules()}, [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # the plain mean over all batches
+    try:
+        with torch.no_grad():
+            for batch in samples:
+                model(*batch.args, **batch.kwargs)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _numbered(

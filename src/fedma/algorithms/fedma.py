@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fedma.algorithms.base import State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
-from fedma.matching import Matcher, Step, average, match_step, original_order, slots, steps
+from fedma.errors import InputError
+from fedma.matching import BY_STEPS, Matcher, Step, average, match_step, original_order, slots, steps
 from fedma.seeds import number
 from fedma.training import Schedule
 from fedma.units import UnitGraph, Weights
@@ -44,6 +45,13 @@ class FedMA:
     output: Schedule
     rounds: int
     matcher: Matcher = field(default_factory=Matcher)
+
+    def __post_init__(self) -> None:
+        if self.matcher.name not in BY_STEPS:
+            raise InputError(
+                f"matcher {self.matcher.name!r} matches whole models, not one group after the other; "
+                f"FedMA needs one of {', '.join(BY_STEPS)}"
+            )
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from fedma.units import UnitGraph
+from fedma.units import Place, UnitGraph
 from fedma.units.layout import Widths, positions
 
-_PROJECTED = 32
+_PROJECTED = 64
 """Features of a block's weights before their second moments are taken, whose number is the square."""
 
 
@@ -80,6 +80,11 @@ def _only_axis(graph: UnitGraph, tensor: str, group: str) -> int | None:
     return places[0].axis if len(places) == 1 and places[0].role == "out" else None
 
 
+def rows_of(weights: Mapping[str, Tensor], graph: UnitGraph, place: Place, group: str, *, widths: Widths) -> Tensor:
+    """One tensor cut into a row for each unit along the axis of this place."""
+    return _rows(weights, place.tensor, graph, group, place.axis, widths, ())
+
+
 def _rows(
     weights: Mapping[str, Tensor],
     name: str,
@@ -99,12 +104,16 @@ def _rows(
 
 
 def _second_moments(rows: Tensor) -> Tensor:
-    """Units × steps × features to units × pairs of features, through a fixed projection where features are many."""
+    """Units × steps × features to units × pairs of features: the root of the second moments over the steps, which has
+    the scale of the weights. Through a fixed projection where features are many.
+    """
+    rows = rows.double()
     if rows.shape[-1] > _PROJECTED:
         fixed = torch.Generator().manual_seed(rows.shape[-1])
         projection = torch.randn(rows.shape[-1], _PROJECTED, generator=fixed, dtype=torch.float64)
-        rows = rows @ projection.to(rows.dtype)
-    return (rows.mT @ rows).flatten(-2)
+        rows = rows @ projection / _PROJECTED**0.5
+    values, vectors = torch.linalg.eigh(rows.mT @ rows)
+    return (vectors * values.clamp(min=0).sqrt().unsqueeze(-2) @ vectors.mT).flatten(-2)
 
 
 def _nothing(graph: UnitGraph, group: str, widths: Widths) -> Tensor:

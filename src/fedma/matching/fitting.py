@@ -24,22 +24,33 @@ _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def can_fit(graph: UnitGraph, group: str) -> bool:
-    """Whether one weight makes these units, with at most a bias and a normalisation by running statistics: not so
-    where a layer or group norm follows, where streams are added, in recurrent layers and inside blocks.
+    """Whether one weight makes these units, with at most its bias and a normalisation by running statistics that has
+    one entry for each unit: not so where a layer or group norm follows, where streams are added, where something else
+    scales the units, in recurrent layers and inside blocks.
     """
     reading = {tensor for tensor, _ in graph.incoming}
-    makers = [place.tensor for place in graph.places(group) if place.role == "out"]
+    makers = {place.tensor for place in graph.places(group) if place.role == "out"}
     readers = {place.tensor for place in graph.places(group) if place.role == "in"}
-    normalised = {f"{norm}.{name}" for norm in _norms(graph, group) for name in _NORM}
-    biases = [name for name in makers if name not in reading and name not in normalised]
+    weights = reading & makers
+    known = {f"{name.rpartition('.')[0]}.bias".removeprefix(".") for name in weights}
+    known |= {f"{norm}.{name}" for norm in _norms(graph, group) for name in _NORM}
+    norms = [variance for _, variance in graph.statistics if group in graph.groups_of(variance)]
     inside = graph.groups[group].per or any(group in other.per for other in graph.groups.values())
     return (
-        not inside
-        and len(reading & set(makers)) == 1
-        and len(biases) <= 1
-        and len(_norms(graph, group)) <= 1
-        and not readers & set(makers)
+        graph.groups[group].growable
+        and not inside
+        and len(weights) == 1
+        and makers - weights <= known
+        and len(norms) <= 1
+        and all(one_a_unit(graph, variance) for variance in norms)
+        and not readers & makers
     )
+
+
+def one_a_unit(graph: UnitGraph, statistic: str) -> bool:
+    """Whether a vector has one entry for each unit of one group, and nothing else."""
+    axes = graph.layouts[statistic]
+    return len(axes) == 1 and len(axes[0]) == 1 and len(axes[0][0]) == 1 and axes[0][0][0].group is not None
 
 
 def drives(
@@ -58,18 +69,46 @@ def drives(
     return rows, [c[scale] if scale in c else torch.ones(len(r)) for c, r in zip(clients, rows, strict=True)]
 
 
-def fits(
-    rows: Sequence[Tensor], scales: Sequence[Tensor] | None, assignments: Sequence[Tensor], *, ridge: float = RIDGE
-) -> list[Tensor]:
-    """For each client the combination of slots that comes nearest to each of its units; see `fit`."""
+def directions(
+    rows: Sequence[Tensor], scales: Sequence[Tensor] | None, assignments: Sequence[Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """Each client's units and the slots as `fit` wants them, from `drives`: float64."""
     slots = slot_means(rows, assignments)
     if scales is None:
-        return [fit(own, slots, placed, ridge=ridge) for own, placed in zip(rows, assignments, strict=True)]
+        return [own.double() for own in rows], slots
     means = slot_means([scale[:, None] for scale in scales], assignments)
-    return [
-        fit(normalize(own.double()) * scale.double()[:, None], normalize(slots) * means, placed, ridge=ridge)
-        for own, scale, placed in zip(rows, scales, assignments, strict=True)
-    ]
+    scaled = [normalize(own.double()) * scale.double()[:, None] for own, scale in zip(rows, scales, strict=True)]
+    return scaled, normalize(slots) * means
+
+
+def unexplained(
+    readers: Weights,
+    graph: UnitGraph,
+    group: str,
+    *,
+    rows: Tensor,
+    slots: Tensor,
+    combination: Tensor,
+    widths: Widths,
+) -> float:
+    """The share of what the next layers read from a client's units that the slots, so combined, do not give.
+
+    In [0, 1] up to the ridge, a variance under the inputs of `fit`; comparable between matchings of the same units.
+
+    Args: `readers` are the client's tensors; `rows`, `slots` as for `fit`, whose result is `combination`; `widths` the
+        client's.
+    """
+    own, cross = _covariance(rows, rows), combination @ _covariance(slots, rows)
+    missed = own - cross - cross.T + combination @ _covariance(slots, slots) @ combination.T
+    lost = whole = 0.0
+    for place in graph.places(group):
+        if place.role == "in":
+            steps = positions(graph.layouts[place.tensor][place.axis], group, widths)
+            first = readers[place.tensor].movedim(place.axis, 0)
+            read = first[steps.flatten()].reshape(len(steps), -1).double()
+            lost += float((read * (missed @ read)).sum())
+            whole += float((read * (own @ read)).sum())
+    return lost / whole if whole else 0.0
 
 
 def _norms(graph: UnitGraph, group: str) -> list[str]:

@@ -1,22 +1,26 @@
 """The fused weights of models that were trained apart, without data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
 from fedma.matching.average import average
 from fedma.matching.c2m3 import c2m3
-from fedma.matching.fitting import can_fit, carry, drives, fits
+from fedma.matching.fitting import can_fit, carry, directions, drives, fit, unexplained
 from fedma.matching.groups import Matcher, match_step, original_order, slots
 from fedma.matching.rebasin import rebasin
 from fedma.matching.steps import Step, steps
 from fedma.matching.transport import ot_fuse
 from fedma.matching.variance import mean_variances
+from fedma.seeds import number
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 
 Assignments = dict[str, tuple[Tensor, ...]]
+TRIES = 5
+"""Matchings of a group among which a fitted fusion chooses."""
 _ALL_AT_ONCE = {"rebasin": rebasin, "c2m3": c2m3}
 
 
@@ -30,11 +34,12 @@ def fuse_weights(
     class_counts: Tensor | None = None,
     matcher: Matcher,
     fitted: bool = False,
+    tries: int = TRIES,
 ) -> tuple[Weights, Assignments]:
     """The fused weights and the assignments, from the models' weights, widths and one unit graph.
 
-    Args: `shares` are the models' weights in the averages, `samples` those in pooled statistics; `fitted` and the
-        others as for `fuse`.
+    Args: `shares` are the models' weights in the averages, `samples` those in pooled statistics; `fitted`,
+        `tries` and the others as for `fuse`.
 
     Returns:
         The weights, and per group for each model the slot of each unit: LongTensor (units), or (blocks…, units) with
@@ -48,7 +53,7 @@ def fuse_weights(
         assignments = _ALL_AT_ONCE[matcher.name](models, graph, widths=widths, seed=matcher.seed)
         global_widths = {**widths[0], **{group: slots(found) for group, found in assignments.items()}}
         return mean(models, maps=_own_orders(assignments, graph, len(models)), widths=global_widths), assignments
-    moved, assignments, wide = _matched(models, graph, widths, matcher, class_counts, fitted=fitted)
+    moved, assignments, wide = _matched(models, graph, widths, matcher, class_counts, tries=tries if fitted else 0)
     owned = _own_orders(assignments, graph, len(models))
     fused = mean(moved, maps=[{}] * len(models), owned=owned, widths=wide)
     if fitted:
@@ -63,15 +68,14 @@ def _matched(
     matcher: Matcher,
     class_counts: Tensor | None,
     *,
-    fitted: bool,
+    tries: int,
 ) -> tuple[list[Weights], Assignments, Widths]:
     """The models in the global order, matched step by step; the assignments; the global widths."""
     present = [dict(own) for own in widths]
     moved = [dict(model) for model in models]
     assignments: Assignments = {}
     for step in steps(graph):
-        matched = match_step(moved, graph, step, widths=present, matcher=matcher, class_counts=class_counts)
-        carried = _carried(moved, graph, step, matched, widths=present) if fitted else [{} for _ in models]
+        matched, carried = _best(moved, graph, step, widths=present, matcher=matcher, counts=class_counts, tries=tries)
         maps = _own_orders(matched, graph, len(models))
         for own, width, order, kept in zip(moved, present, maps, carried, strict=True):
             width.update((group, slots(found)) for group, found in matched.items())
@@ -80,21 +84,38 @@ def _matched(
     return moved, assignments, present[0]
 
 
-def _carried(
+def _best(
     models: Sequence[Weights],
     graph: UnitGraph,
     step: Step,
-    matched: Mapping[str, tuple[Tensor, ...]],
     *,
     widths: Sequence[Widths],
-) -> list[Weights]:
-    """Each model's weights on the units of this step, fitted to the slots, where that can be done."""
-    if len(step.groups) != 1 or not can_fit(graph, step.groups[0]):
-        return [{} for _ in models]
-    group = step.groups[0]
+    matcher: Matcher,
+    counts: Tensor | None,
+    tries: int,
+) -> tuple[Assignments, list[Weights]]:
+    """One step's matching, and each model's weights on its units fitted to the slots, where that can be done.
+
+    Of several tries, each with its own order of the clients, the one whose slots explain most of what was read.
+    """
+    match = partial(match_step, models, graph, step, widths=widths, class_counts=counts)
+    if not tries or len(step.groups) != 1 or not can_fit(graph, step.groups[0]):
+        return match(matcher=matcher), [{} for _ in models]
+    (group,) = step.groups
     rows, scales = drives(models, graph, group, names=step.tensors, widths=widths)
-    combinations = fits(rows, scales, matched[group])
-    return [
+    found: list[tuple[float, Assignments, list[Tensor]]] = []
+    for attempt in range(tries):
+        seed = number(matcher.seed, "try", attempt) if attempt else matcher.seed
+        matched = match(matcher=replace(matcher, seed=seed))
+        units, means = directions(rows, scales, matched[group])
+        combinations = [fit(own, means, placed) for own, placed in zip(units, matched[group], strict=True)]
+        lost = [
+            unexplained(model, graph, group, rows=own, slots=means, combination=combination, widths=width)
+            for model, own, combination, width in zip(models, units, combinations, widths, strict=True)
+        ]
+        found.append((sum(lost), matched, combinations))
+    _, matched, combinations = min(found, key=lambda attempt: attempt[0])
+    return matched, [
         carry(model, graph, group, combination, widths=width)
         for model, combination, width in zip(models, combinations, widths, strict=True)
     ]

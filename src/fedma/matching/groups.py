@@ -1,5 +1,6 @@
 """Matching the units of one group of a model across its clients."""
 
+import inspect
 import math
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from fedma.units import UnitGraph
 from fedma.units.layout import Maps, Widths
 
 MATCHERS = ("bbp", "rebasin", "c2m3", "ot", "identity")
-_BY_STEPS = ("bbp", "identity")
+BY_STEPS = ("bbp", "identity")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Matcher:
         seed: decides the order in which clients are visited.
 
     Raises:
-        InputError: an unknown name, a growth below 1.
+        InputError: an unknown name or option, an option that this matcher does not have, a growth below 1.
     """
 
     name: str = "bbp"
@@ -55,6 +56,14 @@ class Matcher:
     def __post_init__(self) -> None:
         if self.name not in MATCHERS:
             raise InputError(f"matcher {self.name!r} is not known; known are {', '.join(MATCHERS)}")
+        known = sorted(inspect.signature(match).parameters.keys() - {"clients"})
+        if odd := sorted(set(self.options) - set(known)):
+            raise InputError(
+                f"{', '.join(odd)}: no such option; beside those of the call itself there are {', '.join(known)}"
+            )
+        if self.name != "bbp" and (self.options or self.recurrent):
+            odd = sorted({*self.options, *(["recurrent"] if self.recurrent else [])})
+            raise InputError(f'{", ".join(odd)}: options of the matcher "bbp", which mean nothing to {self.name!r}')
         if not self.max_growth >= 1:
             raise InputError(f"max_growth must be at least 1, the widest client's own width; got {self.max_growth}")
 
@@ -123,10 +132,10 @@ def match_group(
 
     Source: FedMA, Algorithm 1, the matching of one layer.
     """
-    if matcher.name not in _BY_STEPS:
+    if matcher.name not in BY_STEPS:
         raise InputError(
             f"matcher {matcher.name!r} matches whole models, not one group after the other; "
-            f"FedMA needs one of {', '.join(_BY_STEPS)}"
+            f"FedMA needs one of {', '.join(BY_STEPS)}"
         )
     names = list(names)
     rows = [incoming(c, graph, group, names=names, widths=w, later=later) for c, w in zip(clients, widths, strict=True)]
@@ -136,23 +145,23 @@ def match_group(
         )
     if matcher.name == "identity" or rows[0].shape[-1] == 0:
         return _in_place(rows, group)
-    options = {"generator": generator(matcher.seed, "match", group), **matcher.options}
+    options = dict(matcher.options)
     options["grow"] = matcher.grow and graph.groups[group].growable
-    if math.isfinite(matcher.max_growth) and options.get("hyper") != "reference":
+    if math.isfinite(matcher.max_growth) and options.get("hyper") != "reference" and "max_slots" not in options:
         options["max_slots"] = int(matcher.max_growth * max(r.shape[-2] for r in rows))
     if matcher.outgoing and class_counts is not None:
         out = [outgoing(c, graph, group, widths=w) for c, w in zip(clients, widths, strict=True)]
         options["sigma"] = _class_variances(rows, out, class_counts)
         rows = [torch.cat(pair, dim=-1) for pair in zip(rows, out, strict=True)]
     try:
-        matched = _match_blocks(rows, options)
+        matched = _match_blocks(rows, options, seed=(matcher.seed, group))
         if not matcher.recurrent or matcher.options.get("hyper") == "reference":
             return matched
         matrices = [gates(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
         if not len(matrices[0]):
             return matched
         priors = {name: options[name] for name in ("mu0", "sigma", "sigma0", "gamma") if name in options}
-        return refine(rows, matrices, matched, **priors, generator=options["generator"]).assignments
+        return refine(rows, matrices, matched, **priors, generator=_orders(matcher.seed, group)).assignments
     except MatchingError as error:
         raise MatchingError(f"group {group!r}: {error}") from error
 
@@ -172,14 +181,19 @@ def _blocks(units: Tensor, group: str, maps: Maps, graph: UnitGraph) -> tuple[Te
     return torch.meshgrid(*orders, indexing="ij") if orders else ()
 
 
-def _match_blocks(rows: Sequence[Tensor], options: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    """One matching for each block; without blocks, one."""
+def _match_blocks(rows: Sequence[Tensor], options: Mapping[str, Any], *, seed: tuple[int, str]) -> tuple[Tensor, ...]:
+    """One matching for each block, all in the same orders, since blocks have none themselves; without blocks, one."""
     blocks = rows[0].shape[:-2]
     if not blocks:
-        return match(rows, **options).assignments
+        return match(rows, **{"generator": _orders(*seed), **options}).assignments
     flat = [r.flatten(0, -3) for r in rows]
-    matchings = [match([r[b] for r in flat], **options) for b in range(len(flat[0]))]
+    matchings = [match([r[b] for r in flat], **{"generator": _orders(*seed), **options}) for b in range(len(flat[0]))]
     return tuple(torch.stack([m.assignments[j] for m in matchings]).view(*blocks, -1) for j in range(len(rows)))
+
+
+def _orders(seed: int, group: str) -> torch.Generator:
+    """What decides the orders in which the clients are visited."""
+    return generator(seed, "match", group)
 
 
 def _in_place(rows: Sequence[Tensor], group: str) -> tuple[Tensor, ...]:

@@ -172,6 +172,7 @@ class Slots:
         u = self.prior.unit[client]
         R = self.prior.relative_tau + self.weight[rows]
         R[self._mine(client, rows)] -= u
+        R = np.maximum(R, self.prior.relative_tau)  # against rounding where precisions are far apart
         return R, 1 / (self.prior.unit_scale * (R + u))
 
     def _up_to_date(self, client: int, rows: Index) -> Products:
@@ -201,7 +202,7 @@ class Slots:
         if client not in self._norms:
             self._norms[client] = squares(self._read(client), axis=1)
         products = Products(self._norms[client])
-        size = len(self._norms[client]) * len(self.owners)
+        size = len(self._norms[client]) * max(2 * len(self.owners), self.rule.limit or 0)  # it will grow
         if size <= self._room:
             self._room -= size
             self._products[client] = products

@@ -104,6 +104,8 @@ def _solve(gains: Array, columns: int, *, prices: Array | float = 0.0, least: fl
     if least > -np.inf:
         np.minimum(costs[:, :count], -least, out=costs[:, :count])
     costs[:, count:] = prices
+    if not np.isfinite(costs).all():
+        raise MatchingError("weights or variances are so far apart that scores overflow; rescale them")
     chosen: Index = linear_sum_assignment(costs)[1]
     return chosen
 

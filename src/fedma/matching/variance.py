@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
-from fedma.matching.features import incoming
-from fedma.units import UnitGraph, Weights
+from fedma.matching.features import rows_of
+from fedma.matching.fitting import one_a_unit
+from fedma.units import Place, UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 
 
@@ -31,27 +32,35 @@ def mean_variances(
     """
     result: Weights = {}
     for _, variance in graph.statistics:
-        maker = _maker(graph, variance)
-        groups = graph.groups_of(variance)
-        if maker is None or len(groups) != 1:
+        place = _maker(graph, variance) if one_a_unit(graph, variance) else None
+        if place is None:
             continue
-        (group,) = groups
+        (group,) = graph.groups_of(variance)
         total, mass = torch.zeros(1, 1, dtype=torch.float64), torch.zeros(widths[group], 1, dtype=torch.float64)
+        pooled = torch.zeros(widths[group], dtype=torch.float64)
         for client, own, share in zip(clients, owned, shares, strict=True):
             has = torch.zeros(widths[group], 1, dtype=torch.float64)
             has[own[group]] = share
-            rows = normalize(incoming(client, graph, group, names=[maker], widths=widths).double())
+            rows = normalize(rows_of(client, graph, place, group, widths=widths).double())
             total = total + has * client[variance].double().sqrt()[:, None] * rows
+            pooled += has[:, 0] * client[variance].double()
             mass += has
-        result[variance] = (total / mass).square().sum(1).to(clients[0][variance].dtype)
+        found = (total / mass).square().sum(1)
+        result[variance] = torch.where(found > 0, found, pooled / mass[:, 0]).to(clients[0][variance].dtype)
     return result
 
 
-def _maker(graph: UnitGraph, tensor: str) -> str | None:
-    """The weight that made what this tensor normalises: the last before it in the forward pass."""
+def _maker(graph: UnitGraph, variance: str) -> Place | None:
+    """Where the weight right before this normalisation in the forward pass makes its units; None where another
+    normalisation lies between, or something else made them.
+    """
     reading = {name for name, _ in graph.incoming}
-    groups = graph.groups_of(tensor)
     names = list(graph.layouts)
-    before = [n for n in names[: names.index(tensor)] if n in reading and graph.made_by(n) & groups]
+    statistics = {name for _, name in graph.statistics}
+    before = [name for name in names[: names.index(variance)] if name in reading or name in statistics]
+    groups = graph.groups_of(variance)
     inside = any(graph.groups[group].per for group in groups)
-    return before[-1] if before and not inside else None
+    if inside or not before or before[-1] in statistics or not graph.made_by(before[-1]) & groups:
+        return None
+    (group,) = groups
+    return next(p for p in graph.places(group) if p.tensor == before[-1] and p.role == "out")
