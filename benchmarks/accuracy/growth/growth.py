@@ -31,7 +31,7 @@ from fedma.units import weights as weights_of
 HERE = Path(__file__).parent
 CELLS = [
     Cell(model, 5, scheme, seed)
-    for model, scheme in (("lenet", "dirichlet-paper"), ("vgg9-bn", "dirichlet-paper"), ("char-lstm", "natural"))
+    for model, scheme in (("lenet", "dirichlet-paper"), ("char-lstm", "natural"), ("vgg9-bn", "dirichlet-paper"))
     for seed in (0, 1, 2)
 ]
 SETTINGS: dict[str, dict[str, Any]] = {
