@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedma.errors import InputError
-from fedma.matching.fitting import can_fit, carry, fit, slot_means
+from fedma.matching.fitting import can_fit, carry, fit, slot_means, unexplained
 from fedma.models import build
 from fedma.seeds import generator
 from fedma.units import units, weights
@@ -82,3 +82,21 @@ def test_only_units_of_one_weight_are_fitted(name: str, wanted: set[str]) -> Non
     x = torch.zeros(2, 7, dtype=torch.long) if name == "speaker" else torch.zeros(2, 1, 8, 8)
     graph = units(made(name, seed=0), x)
     assert {group for group in graph.groups if can_fit(graph, group)} == wanted
+
+
+@LAW
+@given(st.integers(0, 99))
+def test_what_the_slots_do_not_explain_is_a_share(seed: int) -> None:
+    model = build("mlp-8", (5,), 3, seed=seed)
+    graph = units(model, torch.zeros(2, 5))
+    random, order = generator(seed, "lost"), torch.arange(8)
+    rows = torch.randn(8, 6, generator=random, dtype=torch.float64)
+    slots = rows + torch.randn(8, 6, generator=random, dtype=torch.float64)
+    exact, apart = (
+        unexplained(
+            weights(model), graph, "fc1", rows=rows, slots=s, combination=fit(rows, s, order), widths=graph.widths
+        )
+        for s in (rows, slots)
+    )
+    assert abs(exact) < 1e-9
+    assert 1e-3 < apart < 1.5
