@@ -6,6 +6,7 @@ units do the same job.
     fedma.units(model, example_inputs)      which weights move together
     fedma.match(clients)                    which clients' units do the same job
     fedma.fuse(models, example_inputs)      one model out of several that were trained apart
+    fedma.aligned(models, fusion)           the models with their units in the fused model's order
     fedma.recalibrate(model, batches)       the fused model's batch-norm statistics, where there are data
 
 Federated training is in `fedma.algorithms`, `fedma.engines` and, ready to use, `fedma.experiments`.
@@ -15,18 +16,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedma.fusion import Fusion, fuse, recalibrate
+    from fedma.fusion import Fusion, aligned, fuse, recalibrate
     from fedma.matching import Matching, match
     from fedma.units import UnitGraph, units
 
 __version__ = "0.1.0"
 
-__all__ = ["Fusion", "Matching", "UnitGraph", "__version__", "fuse", "match", "recalibrate", "units"]
+__all__ = ["Fusion", "Matching", "UnitGraph", "__version__", "aligned", "fuse", "match", "recalibrate", "units"]
 
 _HOME = {
     "Fusion": "fedma.fusion",
     "Matching": "fedma.matching",
     "UnitGraph": "fedma.units",
+    "aligned": "fedma.fusion",
     "fuse": "fedma.fusion",
     "match": "fedma.matching",
     "recalibrate": "fedma.fusion",

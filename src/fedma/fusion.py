@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedma.errors import GraphError, InputError
-from fedma.matching import Matcher, fuse_weights
+from fedma.matching import Matcher, fuse_weights, original_order
 from fedma.matching.clients import OnBad, bad_models
 from fedma.matching.fusing import TRIES
 from fedma.units import UnitGraph, rebuild, units
@@ -118,6 +118,33 @@ def fuse(
         tries=tries,
     )
     return Fusion(rebuild(models[kept[0]], fused), _numbered(assignments, kept, len(models)), graphs[0], excluded)
+
+
+def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
+    """The models with their units where the fused model has them: new modules that compute what the models do.
+
+    At the fused widths: where a model owns no unit of a slot, it has a unit that says nothing.
+
+    Args:
+        models: those that were fused.
+        fusion: what `fuse` gave.
+
+    Raises:
+        InputError: the matcher was "ot", which moves no units, or a model was left out of the fusion.
+    """
+    if fusion.excluded or (fusion.graph.groups and not fusion.assignments):
+        raise InputError(
+            "models can be aligned only where all were matched unit by unit (no matcher ot, none excluded)"
+        )
+    widths = {**fusion.graph.widths, **fusion.widths}
+    maps = [
+        original_order({group: own[j] for group, own in fusion.assignments.items()}, fusion.graph)
+        for j in range(len(models))
+    ]
+    return [
+        rebuild(model, {**weights_of(model), **fusion.graph.scatter(weights_of(model), own, widths)})
+        for model, own in zip(models, maps, strict=True)
+    ]
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:

@@ -1,0 +1,166 @@
+"""`fedma fuse`: one model out of several checkpoints."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from fedma.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fedma.data import Dataset
+    from fedma.experiments.merge import Architecture
+    from fedma.fusion import Fusion
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """Make one model out of several that were trained apart, without retraining.
+
+    Attributes:
+        files: safetensors files, any number; the models' widths may differ.
+        model: what they are weights of: a network of fedma.models, or package.module:factory, a function without
+            arguments that returns an nn.Module. Files that fedma wrote know it themselves.
+        out: where the fused model goes; a file that is there already is not touched.
+        data: judge the models on the test split of this data (as for fedma run), whose inputs are scaled by their
+            mean and standard deviation; without it no data are needed.
+        test_limit: judge by only so many test samples.
+        input_shape: shape of one input without the batch, where there are no data to tell.
+        classes: number of outputs, likewise; by default 10.
+        integers: inputs are whole numbers below this one (tokens), likewise.
+        weights: one for each file, its weight in the averages, such as its number of training samples.
+        matcher: how units are matched; "identity" is plain averaging.
+        grow: whether the fused model may be wider than the models.
+        max_growth: how many times as wide as the widest model at most.
+        recalibrate: estimate batch-norm statistics anew, on 2000 training samples of the data.
+        interpolate: of two models of equal widths, draw the loss along the line between them, before and after
+            matching, into this picture (.png, .svg or .pdf), with a .csv beside it.
+        seed: of the order in which models are visited.
+    """
+
+    files: Positional[tuple[Path, ...]]
+    model: str | None = None
+    out: Path = Path("fused.safetensors")
+    data: str | None = None
+    test_limit: int | None = None
+    input_shape: tuple[int, ...] | None = None
+    classes: int | None = None
+    integers: int | None = None
+    weights: tuple[float, ...] | None = None
+    matcher: Literal["bbp", "rebasin", "c2m3", "ot", "identity"] = "bbp"
+    grow: bool = True
+    max_growth: float = 1.5
+    recalibrate: bool = False
+    interpolate: Path | None = None
+    seed: int = 0
+
+    def run(self) -> None:
+        """Read, fuse, tell what was matched, judge, write."""
+        self._check()
+        from fedma.data import load
+        from fedma.experiments import merge
+        from fedma.fusion import fuse, recalibrate
+
+        data = load(self.data, seed=self.seed, test_limit=self.test_limit) if self.data else None
+        architecture = self._architecture(data)
+        models = merge.read_models(self.files, architecture)
+        fusion = fuse(
+            models,
+            architecture.example(),
+            weights=self.weights,
+            matcher=self.matcher,
+            grow=self.grow,
+            max_growth=self.max_growth,
+            seed=self.seed,
+        )
+        if data and self.recalibrate:
+            recalibrate(fusion.model, data.train.inputs[:2000].split(100))
+        _print(_told(self.files, fusion))
+        if data:
+            _print(_judged(models, fusion, data))
+        merge.write_model(self.out, fusion.model, architecture)
+        _print([f"{self.out}"])
+        if data and self.interpolate:
+            self._draw(models, data, self.interpolate)
+
+    def _check(self) -> None:
+        """Refuse what cannot be done before work starts."""
+        if len(self.files) < 2:
+            raise InputError("name two files or more: fedma fuse a.safetensors b.safetensors ...")
+        if self.out.exists():
+            raise InputError(f"{self.out} exists already; name another file with --out, or remove it")
+        if self.data is None and (self.interpolate or self.recalibrate or self.test_limit):
+            raise InputError("--interpolate, --recalibrate and --test-limit need --data")
+        if self.interpolate and self.interpolate.suffix not in (".png", ".svg", ".pdf"):
+            raise InputError(f"--interpolate {self.interpolate}: a picture ends in .png, .svg or .pdf")
+        if self.weights is not None and len(self.weights) != len(self.files):
+            raise InputError(f"--weights has {len(self.weights)} numbers for {len(self.files)} files")
+
+    def _architecture(self, data: "Dataset | None") -> "Architecture":
+        """What was said, or the data tell, or the first file knows."""
+        from fedma.experiments.merge import Architecture, header
+
+        known = header(self.files[0])
+        model = self.model or known.get("model")
+        if model is None:
+            raise InputError(f"{self.files[0]} does not say what it is weights of; give --model")
+        if data is not None:
+            return Architecture(model, data.input_shape, len(data.classes), data.vocabulary)
+        shape = self.input_shape or known.get("input_shape")
+        if not shape:
+            raise InputError("the shape of an input is not known; give --input-shape (such as 3 32 32), or --data")
+        return Architecture(
+            model,
+            tuple(shape),
+            self.classes or known.get("classes", 10),
+            self.integers if self.integers is not None else known.get("vocabulary"),
+        )
+
+    def _draw(self, models: "Sequence[nn.Module]", data: "Dataset", path: Path) -> None:
+        from fedma.experiments.merge import barrier
+        from fedma.report.line import draw_line
+        from fedma.report.tables import write_csv
+
+        points = barrier(models, data, matcher=self.matcher, seed=self.seed)
+        draw_line(points, path)
+        write_csv(points, path.with_suffix(".csv"))
+        _print([f"{path}", f"{path.with_suffix('.csv')}"])
+
+
+def _told(files: Sequence[Path], fusion: "Fusion") -> list[str]:
+    """What was matched, as lines: per group the widths, and how many slots so many models own."""
+    from fedma.experiments.merge import describe
+
+    found = list(describe(fusion))
+    if not found:
+        return ["Units were not matched one to one."]
+    rows = [["group", "units of each", "fused", *(f"owned by {owners + 1}" for owners in range(len(files)))]]
+    for group, widths, fused, owned in found:
+        each = str(widths[0]) if len(set(widths)) == 1 else " ".join(map(str, widths))
+        rows.append([group, each, str(fused), *map(str, owned)])
+    return _columns(rows)
+
+
+def _judged(models: "Sequence[nn.Module]", fusion: "Fusion", data: "Dataset") -> list[str]:
+    """Test accuracies, as lines."""
+    from fedma.experiments.merge import scores
+
+    found = scores(models, fusion.model, data)
+    rows = [["", "test accuracy", "loss"]]
+    rows += [[name, f"{100 * score.accuracy:.2f} %", f"{score.loss:.3f}"] for name, score in found.items()]
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines with aligned columns, the first to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+
+
+def _print(lines: Sequence[str]) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")

@@ -1,0 +1,171 @@
+"""Merging checkpoints: what is read, what is refused, and that aligned models compute what they did."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import fedma
+from fedma.cli import main
+from fedma.data import load
+from fedma.errors import InputError
+from fedma.experiments.merge import Architecture, barrier, describe, read_models
+from fedma.experiments.record import load_model
+from fedma.models import build
+
+DIGITS = Architecture("mlp-12-8", (1, 8, 8), 10)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three checkpoints, the last of a wider model."""
+    names = ("mlp-12-8", "mlp-12-8", "mlp-15-9")
+    paths = [tmp_path / f"{j}.safetensors" for j in range(len(names))]
+    for j, (name, path) in enumerate(zip(names, paths, strict=True)):
+        save_file(build(name, (1, 8, 8), 10, seed=j).state_dict(), path)
+    return paths
+
+
+@pytest.mark.parametrize("name", ["cnn", "vgg9-bn", "resnet20", "transformer", "char-lstm"])
+@pytest.mark.parametrize("grow", [True, False])
+def test_aligned_models_compute_what_they_did(name, grow):
+    tokens = name in ("transformer", "char-lstm")
+    shape, vocabulary = ((12,), 9) if tokens else ((3, 16, 16), None)
+    models = [build(name, shape, 5, seed=j, vocabulary=vocabulary).eval() for j in range(2)]
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randint(9, (3, *shape), generator=draw) if tokens else torch.rand(3, *shape, generator=draw)
+    fusion = fedma.fuse(models, inputs, grow=grow, fitted=False, max_growth=1.2)
+    for model, moved in zip(models, fedma.aligned(models, fusion), strict=True):
+        torch.testing.assert_close(moved.eval()(inputs), model(inputs), rtol=1e-3, atol=1e-4)
+        assert fusion.graph.widths_in(dict(moved.state_dict())) == fusion.widths
+
+
+def test_optimal_transport_aligns_nothing():
+    pytest.importorskip("ot")
+    models = [build("mlp", (1, 8, 8), 10, seed=j) for j in range(2)]
+    with pytest.raises(InputError, match="unit by unit"):
+        fedma.aligned(models, fedma.fuse(models, torch.rand(2, 1, 8, 8), matcher="ot"))
+
+
+def test_what_was_matched_adds_up(files):
+    models = read_models(files, DIGITS)
+    for _, widths, fused, owned in describe(fedma.fuse(models, DIGITS.example())):
+        assert sum(owned) == fused
+        assert sum((owners + 1) * count for owners, count in enumerate(owned)) == sum(widths)
+
+
+def test_the_line_between_a_model_and_its_permutation_is_flat_after_matching(files):
+    (model,) = read_models(files[:1], DIGITS)
+    graph = fedma.units(model, DIGITS.example())
+    moved = graph.permute(model, graph.random_orders(torch.Generator().manual_seed(1)))
+    points = barrier([model, moved], load("digits", limit=100), matcher="bbp", points=5)
+    after = [point["loss_after"] for point in points]
+    assert after == pytest.approx([after[0]] * 5, rel=1e-4)
+    assert points[2]["loss_before"] != pytest.approx(after[0], rel=1e-3)
+    assert points[0]["loss_before"] == pytest.approx(points[-1]["loss_before"], rel=1e-4)
+
+
+def test_a_line_needs_two_models_of_equal_widths(files):
+    data = load("digits", limit=100)
+    with pytest.raises(InputError, match="two ends"):
+        barrier(read_models(files, DIGITS), data, matcher="bbp")
+    with pytest.raises(InputError, match="equal widths"):
+        barrier(read_models(files[1:], DIGITS), data, matcher="bbp")
+
+
+def test_from_files_to_a_file_that_can_be_merged_again(files, tmp_path, capsys):
+    out, again = tmp_path / "out" / "fused.safetensors", tmp_path / "again.safetensors"
+    main(["fuse", *map(str, files), "--model", "mlp-12-8", "--data", "digits", "--test-limit", "50", "--out", str(out)])
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("fc1", "12 12 15", "owned by 3", "ensemble", "fused"))
+    assert load_model(out)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    main(["fuse", str(out), str(out), "--out", str(again)])
+    inputs = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(load_model(again)(inputs), load_model(out)(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_the_line_is_drawn(files, tmp_path):
+    picture = tmp_path / "line.svg"
+    flags = ["--model", "mlp-12-8", "--data", "digits", "--test-limit", "50", "--interpolate", str(picture)]
+    main(["fuse", *map(str, files[:2]), *flags, "--out", str(tmp_path / "f.safetensors")])
+    assert "<svg" in picture.read_text()
+    assert len(picture.with_suffix(".csv").read_text().splitlines()) == 12
+
+
+def broken(path, kind):
+    """A file with something the matter."""
+    good = build("mlp-12-8", (1, 8, 8), 10, seed=0).state_dict()
+    if kind == "text":
+        path.write_text("no tensors")
+    elif kind == "name":
+        save_file({**good, "extra": torch.zeros(1)}, path)
+    elif kind == "missing":
+        save_file({name: tensor for name, tensor in good.items() if name != "fc1.bias"}, path)
+    elif kind == "rank":
+        save_file({**good, "fc1.weight": good["fc1.weight"][None]}, path)
+    elif kind == "fit":
+        save_file({**good, "fc2.weight": torch.zeros(8, 13)}, path)
+    elif kind == "classes":
+        save_file(build("mlp-12-8", (1, 8, 8), 7, seed=0).state_dict(), path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("absent", "not there"),
+        ("text", "no safetensors file"),
+        ("name", "holds 'extra'"),
+        ("missing", "lacks 'fc1.bias'"),
+        ("rank", "only widths may differ"),
+        ("fit", "does not take inputs"),
+        ("classes", "7 outputs, not 10"),
+    ],
+)
+def test_files_that_cannot_be_merged_are_named(files, tmp_path, capsys, kind, says):
+    path = tmp_path / "bad.safetensors"
+    broken(path, kind)
+    flags = ["--model", "mlp-12-8", "--input-shape", "1", "8", "8", "--out", str(tmp_path / "f.safetensors")]
+    with pytest.raises(SystemExit, match="2"):
+        main(["fuse", str(files[0]), str(path), *flags])
+    said = capsys.readouterr().err
+    assert "bad.safetensors" in said
+    assert says in said
+    assert not (tmp_path / "f.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([], "--model"),
+        (["--model", "mlp"], "--input-shape"),
+        (["--model", "mlp", "--interpolate", "x.png"], "need --data"),
+        (["--model", "mlp", "--data", "digits", "--interpolate", "x.txt"], ".png"),
+        (["--model", "mlp", "--weights", "1"], "1 numbers for 2 files"),
+    ],
+)
+def test_commands_that_cannot_be_done_say_what_is_missing(files, tmp_path, capsys, flags, says):
+    with pytest.raises(SystemExit, match="2"):
+        main(["fuse", *map(str, files[:2]), *flags, "--out", str(tmp_path / "f.safetensors")])
+    assert says in capsys.readouterr().err
+
+
+def test_a_file_that_is_there_is_not_touched(files, capsys):
+    before = files[0].read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        main(["fuse", *map(str, files), "--model", "mlp-12-8", "--input-shape", "1", "8", "8", "--out", str(files[0])])
+    assert "exists already" in capsys.readouterr().err
+    assert files[0].read_bytes() == before
+
+
+def test_a_module_of_ones_own_merges(tmp_path, monkeypatch, capsys):
+    source = (
+        "from torch import nn\n\ndef net(n=6):\n    return nn.Sequential(nn.Linear(4, n), nn.ReLU(), nn.Linear(n, 3))\n"
+    )
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = [tmp_path / f"{j}.safetensors" for j in range(2)]
+    for path in paths:
+        save_file(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).state_dict(), path)
+    flags = ["--model", "mine:net", "--input-shape", "4", "--classes", "3", "--out", str(tmp_path / "f.safetensors")]
+    main(["fuse", *map(str, paths), *flags])
+    assert "owned by 2" in capsys.readouterr().out
