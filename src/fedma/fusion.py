@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedma.errors import GraphError, InputError
-from fedma.matching import Matcher, fuse_weights, original_order
+from fedma.matching import Function, Matcher, fuse_weights, original_order
 from fedma.matching.clients import OnBad, bad_models
 from fedma.matching.fusing import TRIES
 from fedma.units import UnitGraph, rebuild, units
@@ -46,7 +46,7 @@ def fuse(
     *,
     weights: Sequence[float] | None = None,
     class_counts: Tensor | None = None,
-    matcher: str = "bbp",
+    matcher: str | Function = "bbp",
     fitted: bool | None = None,
     tries: int = TRIES,
     grow: bool = True,
@@ -65,7 +65,8 @@ def fuse(
             Only their ratios count.
         class_counts: (models, classes) training samples of each class; where given, the output layer is averaged
             by class proportions.
-        matcher: how units are matched: "bbp", "rebasin", "c2m3", "ot" or "identity", see `Matcher`.
+        matcher: how units are matched: "bbp", "rebasin", "c2m3", "ot" or "identity", see `Matcher`; or a function of
+            one's own, see `fedma.matching.Function`.
         fitted: whether a model's weights on matched units are fitted to the fused units, see
             `fedma.matching.fitting`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
         tries: where weights are fitted, in how many orders each group is matched; kept is the matching whose fused
@@ -89,7 +90,10 @@ def fuse(
     for number, model in enumerate(models):
         if not isinstance(model, nn.Module):
             raise InputError(f"model {number} is {type(model).__name__}; give a list of nn.Modules")
-    if fitted and matcher not in ("bbp", "identity"):
+    function = None if isinstance(matcher, str) else matcher
+    if not (isinstance(matcher, str) or callable(matcher)):
+        raise InputError(f"matcher is {matcher!r}; give the name of a matcher, or a function of your own")
+    if fitted and matcher in ("rebasin", "c2m3", "ot"):
         raise InputError(
             f"fitted=True means nothing to the matcher {matcher!r}, which moves units as a whole; leave it out"
         )
@@ -98,7 +102,15 @@ def fuse(
     shares = _shares(weights, len(models))
     if class_counts is not None:
         _check_counts(class_counts, len(models))
-    how = Matcher(name=matcher, grow=grow, max_growth=max_growth, recurrent=recurrent, options=options, seed=seed)
+    how = Matcher(
+        name=matcher if isinstance(matcher, str) else "bbp",
+        function=function,
+        grow=grow,
+        max_growth=max_growth,
+        recurrent=recurrent,
+        options=options,
+        seed=seed,
+    )
     graphs = _graphs(models, example_inputs)
     own, widths = [weights_of(model) for model in models], [graph.widths for graph in graphs]
     excluded = bad_models(own, graphs[0], widths=widths, on_bad=on_bad)
@@ -115,7 +127,7 @@ def fuse(
         class_counts=None if class_counts is None else class_counts[kept],
         matcher=how,
         fitted=matcher == "bbp" if fitted is None else fitted,
-        tries=tries,
+        tries=1 if function else tries,
     )
     return Fusion(rebuild(models[kept[0]], fused), _numbered(assignments, kept, len(models)), graphs[0], excluded)
 

@@ -3,8 +3,9 @@
 import inspect
 import math
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,10 @@ from fedma.units.layout import Maps, Widths
 
 MATCHERS = ("bbp", "rebasin", "c2m3", "ot", "identity")
 BY_STEPS = ("bbp", "identity")
+
+Function = Callable[[Sequence[Tensor], int | None], Sequence[Tensor]]
+"""A matching of one's own: of the clients' units × features, into at most so many slots (None: any number). It gives
+for each client a LongTensor, the slot of each unit: no slot twice for one client, and none up to the highest unused."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Matcher:
             (see `fedma.matching.recurrent`); at the width that the first matching gives.
         options: further arguments of `fedma.match`: hyper, gamma, sigma, sigma0, mu0, sweeps, ...
         seed: decides the order in which clients are visited.
+        function: a matching of one's own, used instead of the named one.
 
     Raises:
         InputError: an unknown name or option, an option that this matcher does not have, a growth below 1.
@@ -52,6 +58,7 @@ class Matcher:
     recurrent: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    function: Function | None = None
 
     def __post_init__(self) -> None:
         if self.name not in MATCHERS:
@@ -61,9 +68,10 @@ class Matcher:
             raise InputError(
                 f"{', '.join(odd)}: no such option; beside those of the call itself there are {', '.join(known)}"
             )
-        if self.name != "bbp" and (self.options or self.recurrent):
+        if (self.name != "bbp" or self.function) and (self.options or self.recurrent):
             odd = sorted({*self.options, *(["recurrent"] if self.recurrent else [])})
-            raise InputError(f'{", ".join(odd)}: options of the matcher "bbp", which mean nothing to {self.name!r}')
+            other = "a matching of one's own" if self.function else repr(self.name)
+            raise InputError(f'{", ".join(odd)}: options of the matcher "bbp", which mean nothing to {other}')
         if not self.max_growth >= 1:
             raise InputError(f"max_growth must be at least 1, the widest client's own width; got {self.max_growth}")
 
@@ -145,16 +153,21 @@ def match_group(
         )
     if matcher.name == "identity" or rows[0].shape[-1] == 0:
         return _in_place(rows, group)
-    options = dict(matcher.options)
-    options["grow"] = matcher.grow and graph.groups[group].growable
-    if math.isfinite(matcher.max_growth) and options.get("hyper") != "reference" and "max_slots" not in options:
-        options["max_slots"] = int(matcher.max_growth * max(r.shape[-2] for r in rows))
+    grow, width = matcher.grow and graph.groups[group].growable, max(r.shape[-2] for r in rows)
+    most = int(matcher.max_growth * width) if math.isfinite(matcher.max_growth) else None
+    if matcher.function is not None:
+        return _by_blocks(rows, partial(_own, matcher.function, group=group, most=most if grow else width))
+    options = {**matcher.options, "grow": grow}
+    if most is not None and options.get("hyper") != "reference":
+        options.setdefault("max_slots", most)
     if matcher.outgoing and class_counts is not None:
         out = [outgoing(c, graph, group, widths=w) for c, w in zip(clients, widths, strict=True)]
         options["sigma"] = _class_variances(rows, out, class_counts)
         rows = [torch.cat(pair, dim=-1) for pair in zip(rows, out, strict=True)]
     try:
-        matched = _match_blocks(rows, options, seed=(matcher.seed, group))
+        matched = _by_blocks(
+            rows, lambda block: match(block, **{"generator": _orders(matcher.seed, group), **options}).assignments
+        )
         if not matcher.recurrent or matcher.options.get("hyper") == "reference":
             return matched
         matrices = [gates(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
@@ -181,14 +194,33 @@ def _blocks(units: Tensor, group: str, maps: Maps, graph: UnitGraph) -> tuple[Te
     return torch.meshgrid(*orders, indexing="ij") if orders else ()
 
 
-def _match_blocks(rows: Sequence[Tensor], options: Mapping[str, Any], *, seed: tuple[int, str]) -> tuple[Tensor, ...]:
+def _by_blocks(rows: Sequence[Tensor], matched: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> tuple[Tensor, ...]:
     """One matching for each block, all in the same orders, since blocks have none themselves; without blocks, one."""
     blocks = rows[0].shape[:-2]
     if not blocks:
-        return match(rows, **{"generator": _orders(*seed), **options}).assignments
+        return tuple(matched(rows))
     flat = [r.flatten(0, -3) for r in rows]
-    matchings = [match([r[b] for r in flat], **{"generator": _orders(*seed), **options}) for b in range(len(flat[0]))]
-    return tuple(torch.stack([m.assignments[j] for m in matchings]).view(*blocks, -1) for j in range(len(rows)))
+    found = [matched([r[b] for r in flat]) for b in range(len(flat[0]))]
+    return tuple(torch.stack([own[j] for own in found]).view(*blocks, -1) for j in range(len(rows)))
+
+
+def _own(function: Function, rows: Sequence[Tensor], *, group: str, most: int | None) -> tuple[Tensor, ...]:
+    """What a matching of the user's own gives, if it can be used."""
+    found = tuple(torch.as_tensor(own) for own in function(rows, most))
+    if len(found) != len(rows) or any(own.shape != r.shape[:1] for own, r in zip(found, rows, strict=True)):
+        raise MatchingError(
+            f"group {group!r}: the matching gives tensors of shapes {[tuple(own.shape) for own in found]}; it must "
+            f"give one slot for each unit of each client: {[tuple(r.shape[:1]) for r in rows]}"
+        )
+    used = torch.cat(found)
+    if used.is_floating_point() or used.unique().tolist() != list(range(int(used.max()) + 1)):
+        raise MatchingError(f"group {group!r}: the matching must number its slots 0, 1, 2, … and leave none empty")
+    for client, own in enumerate(found):
+        if len(own.unique()) < len(own):
+            raise MatchingError(f"group {group!r}: the matching puts two units of client {client} into one slot")
+    if most is not None and int(used.max()) >= most:
+        raise MatchingError(f"group {group!r}: the matching uses {int(used.max()) + 1} slots; here are at most {most}")
+    return tuple(own.long() for own in found)
 
 
 def _orders(seed: int, group: str) -> torch.Generator:
