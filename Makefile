@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check format figure clean
+.PHONY: help demo test check format figure docs clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -28,8 +28,11 @@ figure: .venv/installed ## Make the README's figure again
 	cp runs/figure/accuracy_vs_megabytes.png docs/images/demo.png
 	cp runs/figure/run.json runs/figure/results.jsonl benchmarks/results/demo/
 
+docs: .venv/docs ## Build the documentation into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 clean: ## Remove the virtual environment and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Setting up .venv (once; some minutes, as PyTorch is large) ..."
@@ -40,4 +43,9 @@ clean: ## Remove the virtual environment and caches
 .venv/dev: .venv/installed
 	@echo "Adding what tests and checks need ..."
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+.venv/docs: .venv/installed
+	@echo "Adding what the documentation needs ..."
+	$(PIP) -e '.[docs]'
 	@touch $@

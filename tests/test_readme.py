@@ -13,13 +13,6 @@ def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if "```python" in page.read_text()], ids=lambda page: page.name)
-def test_the_code_on_a_page_runs(page: Path) -> None:
-    names: dict[str, object] = {}
-    for block in blocks("python", page.read_text(encoding="utf-8")):
-        exec(compile(block, page.name, "exec"), names)
-
-
 def test_the_example_runs_and_says_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = blocks("python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
