@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check format figure docs clean
+.PHONY: help demo test test-deploy check format figure screenshots docs clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -12,6 +12,9 @@ demo: .venv/installed ## Compare six methods on handwritten digits (about a minu
 
 test: .venv/dev ## Run the tests (ARGS="-k name" for some of them)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-deploy: .venv/dev ## Train over TLS on loopback, with SuperLink and SuperNodes (some minutes)
+	FEDMA_DEPLOY=1 $(BIN)/python -m pytest tests/engines/test_flower_deploy.py
 
 check: .venv/dev ## Lint, formatting and types
 	$(BIN)/ruff check .
@@ -25,8 +28,11 @@ format: .venv/dev ## Mend what the linter can mend
 figure: .venv/installed ## Make the README's figure again
 	rm -rf runs/figure
 	$(BIN)/fedma demo --out runs/figure
-	cp runs/figure/accuracy_vs_megabytes.png docs/images/demo.png
+	cp runs/figure/figures/accuracy_vs_megabytes.png docs/images/demo.png
 	cp runs/figure/run.json runs/figure/results.jsonl benchmarks/results/demo/
+
+screenshots: .venv/installed ## Make the README's pictures of the report and the terminal (needs Chromium)
+	$(BIN)/python docs/screenshots.py
 
 docs: .venv/docs ## Build the documentation into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -27,7 +27,10 @@ def test_run_then_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "FedAvg" in said.out
     assert str(folder) in said.out
     assert "fedma     round  1: accuracy" in said.err
-    assert {path.suffix for path in folder.iterdir()} >= {".json", ".jsonl", ".png", ".csv"}
+    assert "settings: model mlp (flag), method fedma fedavg (flag), clients 3 (flag)," in said.err
+    assert said.err.count("settings:") == 1
+    assert {path.suffix for path in folder.iterdir()} >= {".json", ".jsonl", ".html", ".csv"}
+    assert (folder / "figures" / "accuracy_vs_megabytes.png").exists()
     main(["report", str(folder), "--out", str(tmp_path / "report")])
     assert "FedMA" in capsys.readouterr().out
     assert (tmp_path / "report" / "table.csv").exists()
@@ -49,8 +52,18 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
             "--quiet",
         ]
     )
-    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings, sources = facts["settings"], facts["sources"]
     assert settings["model"] == "federation_models:good"
+    assert sources.keys() == settings.keys()
+    assert {name: source for name, source in sources.items() if source != "default"} == {
+        "model": str(file),
+        "clients": str(file),
+        "local_epochs": "flag",
+        "output_epochs": "flag",
+        "limit": str(file),
+        "workers": str(file),
+    }
     assert settings["local_epochs"] == 1
     assert settings["clients"] == 3
 
@@ -80,6 +93,17 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Dirichlet" in said
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_printed(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--print-completion", shell])
+    assert not end.value.code
+    said = capsys.readouterr().out
+    assert "fedma" in said
+    assert "alpha" in said
+    assert "sources" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -105,9 +129,11 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("units federation_models:number", "must return an nn.Module"),
         ("run --method fedma fedma", "twice"),
         ("run --out {long}", "cannot be made"),
-        ("run --method fedavg --lr 1e30 --model mlp --limit 200 --local-epochs 3 --workers 1", "lower the learning"),
-        ("run --method fedma --lr 1e30 --model mlp --limit 200 --local-epochs 1 --workers 2", "lower the learning"),
+        ("run --quiet --method fedavg --lr 1e30 --model mlp --limit 200 --local-epochs 3 --workers 1", "lower the"),
+        ("run --quiet --method fedma --lr 1e30 --model mlp --limit 200 --local-epochs 1 --workers 2", "lower the"),
         ("units lenet --input-shape 1 4 4", "at least 16"),
+        ("--print-completion tcsh", "one of bash, zsh, fish"),
+        ("--print-completion", "got nothing"),
     ],
 )
 def test_every_mistake_gives_one_line_and_exit_code_2(

@@ -15,7 +15,8 @@ ROOMS = [
     {"training"},
     {"algorithms"},
     {"engines"},
-    {"experiments", "report"},
+    {"report"},
+    {"experiments"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

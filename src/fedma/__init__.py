@@ -7,6 +7,7 @@ units do the same job.
     fedma.match(clients)                    which clients' units do the same job
     fedma.fuse(models, example_inputs)      one model out of several that were trained apart
     fedma.aligned(models, fusion)           the models with their units in the fused model's order
+    fedma.moments(model, batches)           how a model's units vary together on data, which fusing can use
     fedma.recalibrate(model, batches)       the fused model's batch-norm statistics, where there are data
 
 Federated training is in `fedma.algorithms`, `fedma.engines` and, ready to use, `fedma.experiments`.
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
     from fedma.fusion import Fusion, aligned, fuse, recalibrate
     from fedma.matching import Matching, match
     from fedma.units import UnitGraph, units
+    from fedma.units.activity import moments
 
 __version__ = "0.1.0"
 
-__all__ = ["Fusion", "Matching", "UnitGraph", "__version__", "aligned", "fuse", "match", "recalibrate", "units"]
+__all__ = [
+    "Fusion",
+    "Matching",
+    "UnitGraph",
+    "__version__",
+    "aligned",
+    "fuse",
+    "match",
+    "moments",
+    "recalibrate",
+    "units",
+]
 
 _HOME = {
     "Fusion": "fedma.fusion",
@@ -31,6 +44,7 @@ _HOME = {
     "aligned": "fedma.fusion",
     "fuse": "fedma.fusion",
     "match": "fedma.matching",
+    "moments": "fedma.units.activity",
     "recalibrate": "fedma.fusion",
     "units": "fedma.units",
 }

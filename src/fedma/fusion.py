@@ -12,8 +12,10 @@ from fedma.errors import GraphError, InputError
 from fedma.matching import Function, Matcher, fuse_weights, original_order
 from fedma.matching.clients import OnBad, bad_models
 from fedma.matching.fusing import TRIES
+from fedma.matching.regmean import check_moments
 from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
+from fedma.units.activity import Moments
 from fedma.units.inputs import Inputs
 
 
@@ -52,6 +54,7 @@ def fuse(
     grow: bool = True,
     max_growth: float = 1.5,
     recurrent: bool = False,
+    moments: Sequence[Moments] | None = None,
     on_bad: OnBad = "raise",
     seed: int = 0,
     **options: Any,
@@ -74,12 +77,15 @@ def fuse(
         grow: whether the fused model may be wider than the models.
         max_growth: how many times as wide as the widest model at most.
         recurrent: whether recurrent units are matched by what they read of each other, too; see `Matcher`.
+        moments: what `fedma.moments` gives of each model: the weights that read units are then averaged by regression
+            (`fedma.matching.regmean`), except those averaged by class. It repairs part of what averaging unlike units
+            loses; fitted weights have gained nothing from it.
         on_bad: "exclude" leaves out models that cannot be fused: weights that are not finite, or far out of scale.
         seed: decides the order in which the models are visited.
         options: further arguments of `fedma.match`.
 
     Raises:
-        InputError: no model, weights that are not positive, an unknown matcher or option.
+        InputError: no model, weights that are not positive, moments that do not fit, an unknown matcher or option.
         GraphError: the models are not of one architecture.
         MatchingError: weights that are not finite or out of scale, widths that the matcher cannot join.
         MissingExtra: the matcher "ot" without POT.
@@ -113,6 +119,10 @@ def fuse(
     )
     graphs = _graphs(models, example_inputs)
     own, widths = [weights_of(model) for model in models], [graph.widths for graph in graphs]
+    if moments is not None:
+        if matcher == "ot":
+            raise InputError("moments mean nothing to the matcher 'ot', which couples units; leave them out")
+        check_moments(moments, graphs[0], widths=widths)
     excluded = bad_models(own, graphs[0], widths=widths, on_bad=on_bad)
     kept = [number for number in range(len(models)) if number not in excluded]
     if excluded and (own_options := sorted({"sigma", "orders", "init_order"} & options.keys())):
@@ -128,6 +138,7 @@ def fuse(
         matcher=how,
         fitted=matcher == "bbp" if fitted is None else fitted,
         tries=1 if function else tries,
+        moments=None if moments is None else [moments[number] for number in kept],
     )
     return Fusion(rebuild(models[kept[0]], fused), _numbered(assignments, kept, len(models)), graphs[0], excluded)
 

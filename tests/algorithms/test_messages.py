@@ -28,8 +28,8 @@ def test_size_is_that_of_the_real_file(arrays: dict[str, dict[str, torch.Tensor]
 
 def test_assignments_travel_as_int32() -> None:
     slots = torch.arange(1000)
-    ask = Ask(3, widen={"conv1": slots}, narrow={"fc1": slots.view(10, 100)})
-    assert ask.widen["conv1"].dtype == ask.narrow["fc1"].dtype == torch.int32
+    ask = Ask(3, widen={"conv1": slots, "fc1": slots.view(10, 100)})
+    assert ask.widen["conv1"].dtype == ask.widen["fc1"].dtype == torch.int32
     assert 2 * 4000 < ask.bytes < 2 * 4000 + 600
 
 

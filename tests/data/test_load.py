@@ -11,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_digits
 
-from fedma.data import Dataset, Split, load, partition
+from fedma.data import Dataset, Split, load, partition, source
 from fedma.data.images import decode
+from fedma.data.source import digits
 from fedma.errors import InputError, MissingExtra
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -75,6 +77,10 @@ def test_digits_need_no_download_and_are_divided_evenly() -> None:
     assert (pixels.min() > -1e-6) & (pixels.max() < 1 + 1e-6)
     sixteenths = pixels * 16
     torch.testing.assert_close(sixteenths, sixteenths.round(), rtol=0, atol=1e-4)
+    theirs = load_digits()
+    every = digits().train
+    assert every.labels.tolist() == theirs.target.tolist()
+    np.testing.assert_array_equal(every.decoded().squeeze(1), theirs.images)
 
 
 def test_training_images_have_mean_zero_and_unit_deviation_and_the_test_images_the_same_scale() -> None:
@@ -124,6 +130,45 @@ def test_a_parquet_folder_is_read_scaled_and_left_as_it_was(labelled: Path, caps
     torch.testing.assert_close(restored(data, data.train)[:, 0, 1, 2], torch.arange(12) * 20 / 255, rtol=0, atol=1e-6)
     assert files(labelled) == before
     assert capsys.readouterr() == ("", "")
+
+
+def test_images_are_decoded_once_for_every_version_of_a_folder(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(labelled)
+    with monkeypatch.context() as changed:
+        changed.setattr(source, "decode", lambda images: pytest.fail("decoded again"))
+        again = load(labelled)
+        assert load(labelled, limit=5).train.inputs.shape == (5, 1, 2, 3)
+    torch.testing.assert_close(again.train.inputs, first.train.inputs, rtol=0, atol=0)
+    torch.testing.assert_close(again.test.inputs, first.test.inputs, rtol=0, atol=0)
+
+    (kept,) = (tmp_path / "cache").rglob("*train*.npy")
+    for damaged in (kept.read_bytes()[:-1], b"", b"no array"):
+        kept.write_bytes(damaged)
+        torch.testing.assert_close(load(labelled).train.inputs, first.train.inputs, rtol=0, atol=0)
+    assert not list((tmp_path / "cache").rglob("*.partial"))
+
+    parquet(labelled, "test", image=[picture(7)] * 3, label=[5, 7, 9])
+    other = load(labelled)
+    assert (restored(other, other.test) * 255).round().unique().tolist() == [7]
+
+
+def test_a_few_images_of_many_are_decoded_alone(labelled: Path, tmp_path: Path) -> None:
+    load(labelled, limit=3)
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_grey_and_coloured_splits_become_coloured_and_are_of_one_size(tmp_path: Path) -> None:
+    folder = parquet(tmp_path / "both", "train", image=[picture(5 * i) for i in range(8)], label=[0, 1] * 4)
+    parquet(folder, "test", image=[picture(100, mode="RGB")] * 2, label=[0, 1])
+    data = load(folder)
+    assert data.input_shape == (3, 2, 3)
+    grey = (restored(data, data.train)[:, :, 0, 0] * 255).round()
+    assert grey.tolist() == [[5 * i] * 3 for i in range(8)]
+    parquet(folder, "test", image=[picture(0, (5, 4))] * 2, label=[0, 1])
+    with pytest.raises(InputError, match=r"training images are 3×2, test images 5×4 \(width × height\)"):
+        load(folder)
 
 
 def test_progress_bars_are_left_as_the_user_had_them(labelled: Path) -> None:
@@ -304,7 +349,7 @@ def test_an_unreachable_hub_says_so_soon(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingExtra, match=r"pip install 'fedma\[data\]'"):
         load("digits")
 

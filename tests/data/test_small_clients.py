@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedma.cli.progress import Silent
 from fedma.data import Dataset, Split, load, partition
 from fedma.errors import InputError
 from fedma.experiments.run import run
 from fedma.experiments.settings import Settings
+from fedma.experiments.watch import Silent
 from fedma.models import build
 from fedma.training import Schedule, fit
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,12 @@ def test_a_full_disk_is_named_and_costs_nothing_kept(tmp_path: Path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
+def forged(tensors: dict[str, torch.Tensor], file: Path, header: str) -> None:
+    """A checkpoint of any content, with the digest that belongs to it."""
+    digest = checkpoint._digest(header, tensors)
+    save_file(tensors, file, metadata={"fedma-checkpoint-1": header, "blake2b": digest})
+
+
 HEADERS = [
     "[]", "3", "not JSON", '{"tensor": "9"}', '{"tensor": "../../etc/passwd"}', '{"file": "x"}', '{"pairs": [["a"]]}',
     '{"pairs": 3}', '{"pairs": [[{"items": [{"pairs": []}]}, 1]]}', '{"items": [], "pairs": []}', "{}", '{"items": []}',
@@ -105,7 +113,7 @@ HEADERS = [
 @pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
 def test_malformed_content_is_refused(tmp_path: Path, header: str) -> None:
     file = tmp_path / "checkpoint.safetensors"
-    save_file({"0": torch.zeros(2)}, file, metadata={"fedma-checkpoint-1": header})
+    forged({"0": torch.zeros(2)}, file, header)
     with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors"):
         checkpoint.load(tmp_path)
 
@@ -120,6 +128,114 @@ def test_other_files_and_links_are_refused(tmp_path: Path) -> None:
     save_file({"0": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"fedma": json.dumps({})})
     with pytest.raises(CheckpointError, match="no checkpoint"):
         checkpoint.read(tmp_path / "model.safetensors")
+
+
+def test_a_folder_or_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").mkdir()
+    os.mkfifo(tmp_path / "checkpoint.previous.safetensors")
+    with pytest.raises(CheckpointError, match="no file"):
+        checkpoint.load(tmp_path)
+
+
+def test_writing_follows_no_link_out_of_the_folder(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "precious", tmp_path / "run"
+    outside.write_text("precious")
+    folder.mkdir()
+    for name in ("checkpoint.safetensors", "checkpoint.partial.safetensors", "checkpoint.previous.safetensors"):
+        (folder / name).symlink_to(outside)
+    checkpoint.save(folder, VALUE)
+    checkpoint.save(folder, VALUE)
+    assert outside.read_text() == "precious"
+    assert same(checkpoint.load(folder), VALUE)
+
+
+def test_parts_of_two_checkpoints_are_not_put_together(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, VALUE)
+    file = tmp_path / "checkpoint.safetensors"
+    good = file.read_bytes()
+    checkpoint.save(tmp_path, {**VALUE, "weights": {"a": torch.ones(2, 3)}})
+    other = file.read_bytes()
+    assert len(good) == len(other)
+    (tmp_path / "checkpoint.previous.safetensors").unlink()
+    file.write_bytes(good[:-48] + other[-48:])
+    with pytest.raises(CheckpointError, match="digest differs"):
+        checkpoint.load(tmp_path)
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, VALUE)
+    file = tmp_path / "checkpoint.safetensors"
+    raw = file.read_bytes()
+    for place in range(len(raw)):
+        file.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        with pytest.raises(CheckpointError):
+            checkpoint.load(tmp_path)
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(st.data())
+def test_a_garbled_checkpoint_is_refused_or_whole(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("garbled", numbered=True)
+    checkpoint.save(folder, VALUE)
+    file = folder / "checkpoint.safetensors"
+    raw = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(0, 3))):
+        start = data.draw(st.integers(0, len(raw)))
+        end = data.draw(st.integers(start, min(start + 16, len(raw))))
+        raw[start:end] = data.draw(st.binary(max_size=16))
+    file.write_bytes(bytes(raw))
+    try:
+        assert same(checkpoint.load(folder), VALUE)
+    except CheckpointError:
+        return
+
+
+json_like = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.sampled_from(["0", "9"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["tensor", "pairs", "items", "x"]), inner, max_size=2),
+        st.fixed_dictionaries({"pairs": st.lists(st.lists(inner, min_size=2, max_size=2), max_size=3)}),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(json_like)
+def test_any_header_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
+    folder = tmp_path_factory.mktemp("forged", numbered=True)
+    forged({"0": torch.zeros(2)}, folder / "checkpoint.safetensors", json.dumps(content))
+    try:
+        assert isinstance(checkpoint.load(folder), dict)
+    except CheckpointError:
+        return
+
+
+FULL = """
+import resource, sys, torch
+from pathlib import Path
+from fedma.errors import CheckpointError
+from fedma.experiments import checkpoint
+folder = Path(sys.argv[1])
+checkpoint.save(folder, {"a": torch.ones(10)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    checkpoint.save(folder, {"a": torch.ones(100_000)})
+except CheckpointError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as Unix does")
+def test_a_file_that_finds_no_room_costs_nothing_kept(tmp_path: Path) -> None:
+    said = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "File too large" in said.stdout
+    assert f"fedma run --resume {tmp_path}" in said.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    assert same(checkpoint.load(tmp_path), {"a": torch.ones(10)})
 
 
 def test_only_plain_values_are_kept(tmp_path: Path) -> None:

@@ -9,13 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from fedma.algorithms import Reply
-from fedma.cli.progress import Silent
 from fedma.data import load
 from fedma.errors import InputError
 from fedma.experiments.record import load_model
 from fedma.experiments.run import run
 from fedma.experiments.settings import METHODS, Settings, from_toml
-from fedma.experiments.watch import Exchange
+from fedma.experiments.watch import Exchange, Silent
 from fedma.training import evaluate
 
 QUICK = Settings(model="mlp", clients=3, alpha=1.0, local_epochs=1, output_epochs=1, limit=200, lr=0.05, workers=1)
@@ -34,7 +33,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_method_writes_its_results(everything: Path) -> None:
     lines = results(everything)
     assert [line["method"] for line in lines if line["final"]] == [
-        "fedavg", "fedprox", "pfnm", "fedma", "local", "ensemble", "pooled",
+        "fedavg", "fedprox", "fedavgm", "fedadam", "pfnm", "fedma", "local", "ensemble", "pooled",
     ]  # fmt: skip
     assert all(0 <= line["accuracy"] <= 1 for line in lines)
     assert [line["round"] for line in lines if line["method"] == "fedma"] == [1, 2]
@@ -121,8 +120,10 @@ def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
         ({"optimizer": "lion"}, "lion"),
         ({"momentum": 1.0}, "momentum"),
         ({"max_growth": 0.5}, "max_growth"),
+        ({"server_momentum": 1.0}, "server_momentum"),
+        ({"server_lr": 0.0}, "server_lr"),
         ({"participation": 0.0}, "participation"),
-        ({"participation": 0.5}, "leave out fedma"),
+        ({"participation": 0.5, "method": ("fedma", "pfnm")}, "pfnm takes all clients"),
         ({"precision": "fp8"}, "precision"),
     ],
 )

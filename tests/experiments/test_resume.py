@@ -6,21 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fedma.algorithms import Reply
 from fedma.cli import main
-from fedma.cli.progress import Silent
 from fedma.errors import CheckpointError, CheckpointWarning, InputError
 from fedma.experiments import checkpoint
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Exchange
+from fedma.experiments.watch import Exchange, Silent
+from interrupting import Stop, contents
 
 SETTINGS = Settings(
     model="mlp",
@@ -35,30 +32,6 @@ SETTINGS = Settings(
     lr=0.05,
     workers=1,
 )
-
-
-class Stop(Silent):
-    """Interrupts at the n-th reply, or as the n-th result comes."""
-
-    def __init__(self, *, reply: int = 0, result: int = 0) -> None:
-        self.left, self.results = reply, result
-
-    def reply(self, reply: Reply) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-    def result(self, line: Mapping[str, Any]) -> None:
-        self.results -= 1
-        if self.results == 0:
-            raise KeyboardInterrupt
-
-
-def contents(folder: Path) -> dict[str, object]:
-    """The models, byte by byte, and the results but for their times."""
-    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    models = {path.name: path.read_bytes() for path in sorted((folder / "models").iterdir())}
-    return {**models, "results": [{**line, "seconds": None} for line in lines]}
 
 
 @pytest.fixture(scope="module")

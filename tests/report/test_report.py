@@ -98,10 +98,18 @@ def test_an_unfinished_run_is_noted(tmp_path: Path) -> None:
         ("results.jsonl", '{"method": "fedma", "round": 1}\n', "line 1, lacks accuracy, loss, bytes_up"),
         ("results.jsonl", json.dumps(line("fedma", 1, "high")) + "\n", "accuracy is 'high', which cannot be"),
         ("results.jsonl", json.dumps(line("fedma", 1, True)) + "\n", "accuracy is True, which cannot be"),
-        ("results.jsonl", json.dumps(line("fedma", 1, math.nan)) + "\n", "out of range"),
-        ("results.jsonl", json.dumps(line("fedma", 1, 97.0)) + "\n", "out of range"),
+        ("results.jsonl", json.dumps(line("fedma", 1, math.nan)) + "\n", "accuracy is nan, which cannot be"),
+        ("results.jsonl", json.dumps(line("fedma", 1, 97.0)) + "\n", "accuracy is 97.0, which cannot be"),
         ("results.jsonl", json.dumps(line("fedma", 1, 0.9, bytes_up=0.5)) + "\n", "bytes_up is 0.5"),
-        ("results.jsonl", json.dumps(line("fedma", 1, 0.9, client_parameters=0)) + "\n", "out of range"),
+        ("results.jsonl", json.dumps(line("fedma", 1, 0.9, client_parameters=0)) + "\n", "client_parameters is 0"),
+        ("results.jsonl", json.dumps(line("fedma", 1, 0.9, bytes_up=10**400)) + "\n", "bytes_up is 1000"),
+        ("results.jsonl", json.dumps(line("fedma", 1, 0.9, widths={"fc1": 3})) + "\n", "widths is {'fc1': 3}"),
+        ("results.jsonl", json.dumps(line("fedma", 1, 0.9, owners={"fc1": []})) + "\n", "owners is {'fc1': .*cannot"),
+        ("results.jsonl", json.dumps(line("fedma", 1, 0.9, client_accuracy=[2])) + "\n", "client_accuracy is"),
+        ("results.jsonl", "[" * 100_000 + "\n", "line 1, is not JSON"),
+        ("run.json", '{"settings": {}, "data": {"class_counts": [[1], [1, 2]]}}', "class_counts is .*cannot be"),
+        ("run.json", '{"settings": {}, "data": 3}', "data is 3, which cannot be"),
+        ("run.json", '{"settings": {}, "sources": ["flag"]}', "sources is .*cannot be"),
     ],
 )
 def test_a_broken_run_folder_is_one_clear_line(
@@ -134,6 +142,7 @@ def test_rows_of_one_run(folder: Path) -> None:
         "megabytes_down": 6.0,
         "local_epochs": 10.0,
         "growth": 1.08,
+        "seconds": 1.5,
     }
     assert found["Ensemble"]["megabytes_down"] == 0
 
@@ -234,8 +243,9 @@ def test_a_curve_averages_evaluation_by_evaluation(tmp_path: Path) -> None:
     runs = [read(run_folder(tmp_path / str(seed), found, seed=seed)) for seed, found in enumerate(entries)]
     (case,) = cases(runs)
     first, second = curve(case.series["fedma"])
-    np.testing.assert_allclose((first.megabytes, first.accuracy), (5.0, 50.0))
-    assert (second.megabytes, second.accuracy, second.interval) == (10.0, 60.0, None)
+    np.testing.assert_allclose((first.x, first.accuracy), (5.0, 50.0))
+    assert (second.x, second.accuracy, second.interval) == (10.0, 60.0, None)
+    assert [point.x for point in curve(case.series["fedma"], "round")] == [1, 2]
 
 
 def texts(svg: Path) -> str:
@@ -293,16 +303,14 @@ def test_without_matplotlib_the_error_says_what_to_install(
     assert not (tmp_path / "report").exists()
 
 
-def test_a_report_is_four_files(folder: Path, tmp_path: Path) -> None:
+def test_a_report_is_a_page_tables_and_figures(folder: Path, tmp_path: Path) -> None:
     written = report([folder], tmp_path / "deep" / "report")
-    assert [path.name for path in written] == [
-        "table.md",
-        "table.csv",
-        "accuracy_vs_megabytes.png",
-        "accuracy_vs_megabytes.svg",
-    ]
-    assert sorted(written) == sorted((tmp_path / "deep" / "report").iterdir())
-    with Image.open(written[2]) as image:
+    drawn = ("accuracy_vs_megabytes", "accuracy_vs_rounds", "accuracy_vs_local_epochs", "partition", "growth")
+    files = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg", "csv")]
+    expected = [tmp_path / "deep" / "report" / name for name in ("report.html", "table.md", "table.csv", *files)]
+    assert written == expected
+    assert sorted(written) == sorted(path for path in (tmp_path / "deep").rglob("*") if path.is_file())
+    with Image.open(written[3]) as image:
         assert min(image.size) > 500
         colours = {pixel for _, pixel in image.convert("RGB").getcolors(2**24)}
     assert {(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)} <= colours

@@ -1,5 +1,6 @@
 """What one forward pass on the example inputs does not show must not be taken for freedom."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +8,7 @@ from torch.nn import functional as F
 
 from fedma.errors import PinnedWarning
 from fedma.units import units, weights
+from units.zoo_unusual import ZOO
 
 
 class Positions(nn.Module):
@@ -148,3 +150,41 @@ def test_why_groups_cannot_grow_stands_below_the_table():
 def test_a_depthwise_convolution_does_not_name_its_channels_groups():
     model = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 5, 3, groups=5), nn.Conv2d(5, 2, 1))
     assert list(units(model, torch.randn(1, 3, 6, 6)).groups) == ["0"]
+
+
+class Aside(nn.Module):
+    """Activations that go through Python's or NumPy's hands."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.a, self.b, self.out = way, nn.Linear(3, 5), nn.Linear(5, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(F.relu(self.b(torch.as_tensor(self.way(self.a(x))))))
+
+
+@pytest.mark.parametrize("way", [torch.Tensor.tolist, torch.Tensor.numpy, np.asarray])
+def test_what_leaves_torch_stays_in_place(way):
+    graph = units(Aside(way), torch.randn(2, 3), verify=True)
+    assert list(graph.groups) == ["b"]
+    assert graph.fixed["a.weight", 0] == "read by Python code"
+
+
+class LastState(nn.Module):
+    """In one step, the matrix from state to state reads the initial state alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.out = nn.GRU(3, 5, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(self.rnn(x)[1][0])
+
+
+def test_what_a_recording_leaves_in_doubt_export_settles():
+    few, many = (units(LastState(), torch.randn(2, steps, 3), verify=True) for steps in (1, 4))
+    assert few.layouts == many.layouts
+    assert few.widths == {"rnn": 5}
+    graph = units(*ZOO["LearntQueries"]())
+    assert ("q.weight", 1) in graph.incoming
+    assert ("queries", 1) not in graph.incoming

@@ -44,6 +44,8 @@ TASKS = {
     "char-lstm": Task("shakespeare", 800, Schedule(epochs=3, optimizer="adam", lr=5e-3), "bf16"),
     "transformer": Task("shakespeare", 800, Schedule(epochs=2, optimizer="adam", lr=3e-3)),
 }
+_USUAL = 24_000
+"""Training samples that are loaded of CIFAR-10 and MNIST; a cell that needs more loads as many as it needs."""
 SCHEMES = {
     "mnist": ("iid", "dirichlet-paper"),
     "cifar10": ("iid", "dirichlet-paper"),
@@ -94,9 +96,9 @@ class Shared:
 
 def shared(cell: Cell, folder: Path) -> Shared:
     """The cell's samples: as many for each client as its task says, on average where the partition is uneven."""
-    dataset = _dataset(cell.task.data, folder)
-    train, test = dataset.train, dataset.test
     count = cell.clients * cell.task.samples
+    dataset = _dataset(cell.task.data, folder, max(count, _USUAL))
+    train, test = dataset.train, dataset.test
     if cell.scheme == "natural":
         owners = partition(train, cell.clients, scheme="natural", seed=cell.seed, min_samples=cell.task.samples)
         parts = tuple(_some(part, cell.task.samples, cell, "owner") for part in owners)
@@ -168,11 +170,11 @@ def trained(cell: Cell, data: Shared, cache_folder: Path) -> tuple[list[nn.Modul
 
 
 @cache
-def _dataset(name: str, folder: Path) -> Dataset:
-    """The data set, of CIFAR-10 and MNIST what the largest cell needs; CIFAR-10 at half its height and width."""
+def _dataset(name: str, folder: Path, limit: int) -> Dataset:
+    """The data set, of CIFAR-10 and MNIST so many samples; CIFAR-10 at half its height and width."""
     if name == "shakespeare":
         return load(folder / name, limit=max(task.samples for task in TASKS.values()), test_limit=500)
-    dataset = load(folder / name, limit=24_000)
+    dataset = load(folder / name, limit=limit)
     if name == "mnist":
         return dataset
     halves = [replace(split, inputs=avg_pool2d(split.inputs, 2)) for split in (dataset.train, dataset.test)]

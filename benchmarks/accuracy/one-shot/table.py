@@ -17,12 +17,16 @@ Row = tuple[str, int, str]
 
 def write(results: Path, file: Path) -> None:
     """Put the tables between the markers of a Markdown file."""
+    put(tables([json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]), file)
+
+
+def put(table: str, file: Path) -> None:
+    """Put a table between the markers of a Markdown file, instead of the one that is there."""
     before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{file} needs the lines {BEGIN} and {END}; the table goes between them")
-    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
-    file.write_text(f"{before}{BEGIN}\n{tables(lines)}{END}{after}", encoding="utf-8")
+    file.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
 
 
 def tables(lines: Sequence[Line]) -> str:

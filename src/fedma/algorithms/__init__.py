@@ -6,5 +6,20 @@ from fedma.algorithms.fedavg import FedAvg
 from fedma.algorithms.fedma import FedMA
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.oneshot import PFNM, Ensemble
+from fedma.algorithms.server import FedAdam, FedAvgM, Moments
 
-__all__ = ["PFNM", "Algorithm", "Ask", "Client", "Ensemble", "FedAvg", "FedMA", "Reply", "State", "check"]
+__all__ = [
+    "PFNM",
+    "Algorithm",
+    "Ask",
+    "Client",
+    "Ensemble",
+    "FedAdam",
+    "FedAvg",
+    "FedAvgM",
+    "FedMA",
+    "Moments",
+    "Reply",
+    "State",
+    "check",
+]

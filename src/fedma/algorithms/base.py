@@ -19,9 +19,12 @@ class State:
     Attributes:
         round: rounds finished.
         exchange: exchanges finished in the present round.
-        weights: the global tensors that are complete in the present round; after a round, the whole model.
+        weights: the global tensors; within a round, those of steps not settled yet are the round's before.
         models: several models instead of one (the ensemble).
-        maps: per client and group, own unit → slot, for the groups matched in the present round.
+        maps: for each client that ever took part, per group, own unit → slot. A group that was matched anew while the
+            client was away is missing.
+        widths: per group, the slots of the global model.
+        settled: FedMA's steps that were settled before the last exchange of the present round, and after it.
     """
 
     round: int = 0
@@ -29,6 +32,8 @@ class State:
     weights: Weights = field(default_factory=dict)
     models: tuple[Weights, ...] = ()
     maps: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
+    settled: tuple[int, int] = (0, 0)
 
 
 class Algorithm(Protocol):
@@ -44,7 +49,7 @@ class Algorithm(Protocol):
 
     @property
     def exchanges(self) -> int:
-        """Exchanges in a round."""
+        """Exchanges in a round, at most."""
         ...
 
     def start(self) -> State:

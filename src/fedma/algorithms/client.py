@@ -1,14 +1,16 @@
 """A client: its data, its weights, and how it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from fedma.algorithms.messages import Ask, Reply
+from fedma.algorithms.moving import moved
 from fedma.data import Split
 from fedma.training import Compute, Schedule, fit
+from fedma.training.privacy import Privacy
 from fedma.units import UnitGraph, Weights, rebuild, weights
 
 _PLAIN = Compute()
@@ -21,12 +23,13 @@ class Client:
     Attributes:
         number: its number, from 0.
         data: holds its private samples, which never leave it.
-        template: a model of the federation's architecture.
+        template: a model of the federation's architecture; the client's own may have other widths.
         graph: the template's unit graph.
         classes: number of classes.
         seed: of the run.
         rows: the positions of its samples in `data`, int64; None where all are its own. So thousands of clients can
             share one tensor.
+        privacy: bounds and hides what it sends; None sends it as it is. The number of samples is public all the same.
     """
 
     number: int
@@ -36,6 +39,7 @@ class Client:
     classes: int
     seed: int
     rows: torch.Tensor | None = None
+    privacy: Privacy | None = None
 
     def __len__(self) -> int:
         return len(self.data if self.rows is None else self.rows)
@@ -48,11 +52,9 @@ class Client:
             own: the weights that the client holds; none are needed where the ask brings all.
             compute: how it computes; messages and weights are on the CPU all the same.
         """
-        held = self.graph.scatter(own, _positions(ask.widen), ask.widths) if ask.widen else dict(own)
-        held = {**held, **ask.weights}
-        if ask.narrow:
-            held = self.graph.gather(held, _positions(ask.narrow), ask.widths)
-        model = rebuild(self.template, held)
+        maps = {group: slots.long() for group, slots in ask.widen.items()}
+        held = moved(own, self.graph, maps=maps, widths=ask.widths, slots=ask.weights, fit=ask.fit)
+        model = rebuild(self.template, {**held, **ask.weights})
         done = fit(
             model,
             self.data,
@@ -70,15 +72,25 @@ class Client:
             "epochs": int(ask.schedule.get("epochs", 0)),
             "loss": done.loss,
         }
-        return Reply(self.number, {name: held[name] for name in ask.send}, self.class_counts, metrics), held
+        reply = Reply(self.number, {name: held[name] for name in ask.send}, self.class_counts, metrics, ask.name)
+        return (reply if self.privacy is None else self._hidden(reply, ask, self.privacy)), held
+
+    def _hidden(self, reply: Reply, ask: Ask, privacy: Privacy) -> Reply:
+        """The reply that may be sent: its weights bounded and noisy, and of the data only how many samples there are.
+
+        Class counts are those of even classes, the loss is left out, running variances stay positive.
+        """
+        name = ("client", self.number, *ask.name)
+        sent = privacy.applied(reply.weights, ask.weights, seed=self.seed, name=name)
+        for _, variance in self.graph.statistics:
+            if variance in sent:
+                sent[variance] = sent[variance].clamp(min=0)
+        even = (torch.arange(self.classes) + len(self)) // self.classes
+        metrics = {name: value for name, value in reply.metrics.items() if name != "loss"}
+        return replace(reply, weights=sent, class_counts=even, metrics=metrics)
 
     @property
     def class_counts(self) -> torch.Tensor:
         """Its samples of each class."""
         labels = self.data.labels if self.rows is None else self.data.labels[self.rows]
         return torch.bincount(labels, minlength=self.classes)
-
-
-def _positions(maps: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Assignments as indices."""
-    return {group: slots.long() for group, slots in maps.items()}

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-import torch
-
 from fedma.algorithms.base import State, sample_counts
+from fedma.algorithms.membership import Presence, taking_part
 from fedma.algorithms.messages import Ask, Reply
+from fedma.algorithms.robust import Robust
 from fedma.matching import average
-from fedma.seeds import generator
 from fedma.training import Schedule
 from fedma.units import UnitGraph, Weights
 
@@ -25,6 +24,8 @@ class FedAvg:
         initial: the weights that all clients start from; empty where each starts from its own.
         participants: how many clients take part in a round, drawn anew for each; None for all.
         seed: decides the draws.
+        robust: bounds on what a single client can change.
+        present: the rounds in which clients are there, for those that are not always.
 
     Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017,
         Algorithm 1 (its C is the participants' part of the clients); Li et al., "Federated Optimization in
@@ -39,6 +40,8 @@ class FedAvg:
     exchanges: int = 1
     participants: int | None = None
     seed: int = 0
+    robust: Robust = field(default_factory=Robust)
+    present: Presence = field(default_factory=dict)
 
     def start(self) -> State:
         """The initial weights."""
@@ -56,10 +59,14 @@ class FedAvg:
             send=tuple(self.graph.layouts),
             keep=False,
         )
-        return [replace(ask, client=client) for client in self._present(state.round)]
+        here = taking_part(
+            self.clients, state.round, present=self.present, participants=self.participants, seed=self.seed
+        )
+        return [replace(ask, client=client) for client in here]
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
         """The weighted average."""
+        replies = self.robust.clipped(replies, self.graph, state.weights)
         weights = average(
             [reply.weights for reply in replies],
             self.graph,
@@ -67,13 +74,6 @@ class FedAvg:
             maps=[{}] * len(replies),
             widths=self.graph.widths,
             shares=sample_counts(replies),
+            trim=self.robust.trim,
         )
         return State(round=state.round + 1, weights=weights)
-
-    def _present(self, round_: int) -> Sequence[int]:
-        """The clients of a round, in order."""
-        if self.participants is None or self.participants >= len(self.clients):
-            return self.clients
-        draw = generator(self.seed, "participants", round_)
-        drawn = torch.randperm(len(self.clients), generator=draw)[: self.participants]
-        return [self.clients[position] for position in drawn.sort().values.tolist()]

@@ -2,17 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Literal, get_args
 
-from torch import Tensor
-
-from fedma.algorithms.base import State, class_counts, sample_counts
+from fedma.algorithms import settling
+from fedma.algorithms.base import State
+from fedma.algorithms.course import Course, lengths
+from fedma.algorithms.membership import Presence, popular, taking_part
 from fedma.algorithms.messages import Ask, Reply
-from fedma.errors import InputError
-from fedma.matching import BY_STEPS, Matcher, Step, average, match_step, original_order, slots, steps
+from fedma.algorithms.robust import Robust
+from fedma.errors import InputError, ReplyError
+from fedma.matching import BY_STEPS, Matcher, original_order
 from fedma.seeds import number
 from fedma.training import Schedule
 from fedma.units import UnitGraph, Weights
+from fedma.units.layout import Maps, Widths
+
+Newcomers = Literal["global", "own"]
+Later = Literal["own", "global"]
+Rematch = Literal["always", "drift", "never"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,9 @@ class FedMA:
     matched ones and sends the result; the clients put it into their models, hold it, and train the rest. A later
     round starts each client from its own sub-network of the global model, so that clients keep their width.
 
+    A client that comes late, or was away while units were matched, starts from the part of the global model whose
+    slots most clients own, up to its own widths.
+
     Attributes:
         graph: the model's unit graph.
         clients: their numbers.
@@ -32,10 +43,25 @@ class FedMA:
         output: training of the output layer when all groups are matched.
         rounds: how many.
         matcher: how units are matched.
+        widths: the units per group of clients that do not have the graph's.
+        participants: how many clients take part in a round, drawn anew for each; None for all.
+        seed: decides the draws.
+        present: the rounds in which clients are there, for those that are not always.
+        newcomers: a client that takes part for the first time later than round 0 starts from its part of the "global"
+            model, or from its "own" model, which is matched as in round 0.
+        later: later rounds start each client from its "own" part of the global model, or from all of the "global" one,
+            which then keeps its widths.
+        rematch: in later rounds, match "always"; "never", so that a round is one exchange in which each slot is
+            averaged over its owners; or from the first group on that has drifted ("drift"): where some client's unit
+            has come nearer to another slot than to its own.
+        steps_per_exchange: groups that an exchange settles: the more, the fewer exchanges and local epochs.
+        fitted: clients' weights on matched units are fitted to the slots (see `fedma.matching.fitting`) before
+            they are trained on, not only placed.
+        robust: bounds on what a single client can change.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, Algorithm 1 and section 3.2.
         Departures: steps follow unit groups (`fedma.matching.steps`); running statistics of normalisation layers
-        are never held: clients update them while they train, and every exchange pools them.
+        are never held: clients update them while they train, and every exchange pools them; all from `widths` on.
     """
 
     graph: UnitGraph
@@ -45,6 +71,16 @@ class FedMA:
     output: Schedule
     rounds: int
     matcher: Matcher = field(default_factory=Matcher)
+    widths: Mapping[int, Widths] = field(default_factory=dict)
+    participants: int | None = None
+    seed: int = 0
+    present: Presence = field(default_factory=dict)
+    newcomers: Newcomers = "global"
+    later: Later = "own"
+    rematch: Rematch = "always"
+    steps_per_exchange: int = 1
+    fitted: bool = False
+    robust: Robust = field(default_factory=Robust)
 
     def __post_init__(self) -> None:
         if self.matcher.name not in BY_STEPS:
@@ -52,112 +88,128 @@ class FedMA:
                 f"matcher {self.matcher.name!r} matches whole models, not one group after the other; "
                 f"FedMA needs one of {', '.join(BY_STEPS)}"
             )
+        if self.steps_per_exchange < 1:
+            raise InputError(f"steps_per_exchange must be at least 1; got {self.steps_per_exchange}")
+        for name, kinds in {"newcomers": Newcomers, "later": Later, "rematch": Rematch}.items():
+            if (found := getattr(self, name)) not in get_args(kinds):
+                raise InputError(f"{name} is {found!r}; it must be one of {', '.join(get_args(kinds))}")
 
     @cached_property
-    def steps(self) -> tuple[Step, ...]:
-        """What each exchange settles."""
-        return steps(self.graph)
+    def course(self) -> Course:
+        """The steps of a round."""
+        return Course(self.graph, self.widths, self.steps_per_exchange, self.fitted, self.robust.trim)
 
     @property
     def exchanges(self) -> int:
-        """Exchanges in a round."""
-        return len(self.steps)
+        """Exchanges in a round, at most."""
+        return self.course.exchanges + (self.rematch == "drift" and self.rounds > 1)
 
     def start(self) -> State:
         """Nothing global yet."""
         return State()
 
     def asks(self, state: State) -> Sequence[Ask]:
-        """What the next step asks of every client."""
+        """What the next exchange asks of every client of the round that has answered so far."""
         if state.round == self.rounds:
             return []
-        return [self._ask(state, client) for client in self.clients]
+        ask = self._next_ask if state.exchange else self._first_ask
+        return [ask(state, client) for client in self._members(state)]
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
-        """Match the step's groups and average what is now complete; after the last step, the round is over."""
-        k = state.exchange
-        known = {} if k == 0 else state.maps
-        widths = {**self.graph.widths, **_widths(known)}
-        matched = match_step(
-            [reply.weights for reply in replies],
-            self.graph,
-            self.steps[k],
-            widths=[widths] * len(replies),
-            matcher=replace(self.matcher, seed=number(self.matcher.seed, "round", state.round)),
-        )
-        now = [{group: found[j] for group, found in matched.items()} for j in range(len(replies))]
-        maps = {reply.client: {**known.get(reply.client, {}), **own} for reply, own in zip(replies, now, strict=True)}
-        start = State(state.round, k, {} if k == 0 else state.weights, maps=maps)
-        weights = self._average(start, replies, maps=[original_order(own, self.graph) for own in now])
-        after = replace(start, exchange=k + 1, weights={**start.weights, **weights})
-        return replace(after, round=state.round + 1, exchange=0) if k + 1 == self.exchanges else after
+        """Average the steps that keep their slots; match the next ones; after the last one the round is over.
 
-    def _ask(self, state: State, client: int) -> Ask:
-        """The next ask of one client."""
-        k = state.exchange
-        name = ("round", state.round, "step", k)
-        send = (*self._statistics(k), *self.steps[k].tensors)
-        if k == 0 and state.round == 0:
-            return Ask(client, name, schedule=asdict(self.schedule), send=send)
-        widths = {**self.graph.widths, **_widths(state.maps)}
-        own = state.maps.get(client, {})
-        if k == 0:
-            return Ask(
-                client,
-                name,
-                weights=self._tensors(state.weights, len(self.steps)),
-                narrow=original_order(own, self.graph),
-                widths=widths,
-                schedule=asdict(self.schedule),
-                send=send,
-            )
-        before = {group: own[group] for group in self.steps[k - 1].groups}
+        Raises:
+            ReplyError: no reply.
+        """
+        if not replies:
+            raise ReplyError(f"round {state.round + 1}: no client answered; ask again")
+        replies = self.robust.clipped(replies, self.graph, {})
+        before = at = first = state.settled[1]
+        if not state.exchange:
+            keeps, state = self._keeps(state), self._begun(state, replies)
+            if keeps:
+                state, first = settling.keep(self.course, state, replies, drifting=self.rematch == "drift")
+        state = settling.pool(self.course, state, replies)
+        own: list[Weights] = [dict(reply.weights) for reply in replies]
+        for k in range(first, end := self.course.end(first)):
+            own, at = settling.move(self.course, state, replies, own, start=at, end=k), k
+            state = settling.match(self.course, state, replies, own, k=k, matcher=self._matcher(state.round))
+        if end == len(self.course):
+            return replace(state, round=state.round + 1, exchange=0, settled=(0, 0))
+        return replace(state, exchange=state.exchange + 1, settled=(before, end))
+
+    def _matcher(self, round_: int) -> Matcher:
+        """How this round matches."""
+        grow = self.matcher.grow and (round_ == 0 or self.later == "own")
+        return replace(self.matcher, seed=number(self.matcher.seed, "round", round_), grow=grow)
+
+    def _members(self, state: State) -> list[int]:
+        """The clients of the round, but for those that missed an exchange of it."""
+        drawn = taking_part(
+            self.clients, state.round, present=self.present, participants=self.participants, seed=self.seed
+        )
+        settled = set(self.course.groups(0, state.settled[1]))
+        return [client for client in drawn if settled <= state.maps.get(client, {}).keys()]
+
+    def _first_ask(self, state: State, client: int) -> Ask:
+        """The ask that begins a round: train your own model, or this part of the global one."""
+        places = self._places(state, client)
+        weights: Weights = {}
+        if places is not None:
+            wide = self.course.wide(state, len(self.course))
+            weights = self.graph.gather(state.weights, original_order(places, self.graph), wide)
+        end = len(self.course) if self._keeps(state) else self.course.end(0)
         return Ask(
             client,
-            name,
-            weights=self._tensors(state.weights, k),
-            widen=original_order(before, self.graph),
-            widths=widths,
-            schedule=asdict(self.retrain if self.steps[k].groups else self.output),
-            frozen=tuple(tensor for step in self.steps[:k] for tensor in step.tensors),
-            send=send,
+            ("round", state.round, "step", 0),
+            weights=weights,
+            widths={**self.course.own_widths(client), **lengths(places or {})},
+            schedule=asdict(self.schedule),
+            send=self.course.tensors(0, end),
+            keep=end < len(self.course) or self.rematch == "drift",
         )
 
-    def _tensors(self, weights: Weights, k: int) -> Weights:
-        """What step k-1 completed, and the statistics pooled since."""
-        return {name: weights[name] for name in (*self.steps[k - 1].tensors, *self._statistics(k - 1))}
-
-    def _statistics(self, k: int) -> tuple[str, ...]:
-        """Running statistics that were complete before step k."""
-        complete = {tensor for step in self.steps[:k] for tensor in step.tensors}
-        return tuple(name for pair in self.graph.statistics for name in pair if name in complete)
-
-    def _average(self, state: State, replies: Sequence[Reply], *, maps: Sequence[Mapping[str, Tensor]]) -> Weights:
-        """The step's tensors, averaged over their owners, and the statistics of earlier steps, pooled.
-
-        Below a finished step all clients have the same units, so its statistics are pooled over all of them.
-        """
-        complete = partial(
-            average,
-            [reply.weights for reply in replies],
-            self.graph,
-            widths={**self.graph.widths, **_widths(state.maps)},
-            shares=[1.0] * len(replies),
-            samples=sample_counts(replies),
-            class_counts=class_counts(replies),
+    def _next_ask(self, state: State, client: int) -> Ask:
+        """An ask within a round: take over what was settled, train the rest."""
+        before, k = state.settled
+        end = self.course.end(k)
+        own = {group: state.maps[client][group] for group in self.course.groups(before, k)}
+        return Ask(
+            client,
+            ("round", state.round, "step", k),
+            weights={
+                name: state.weights[name] for name in (*self.course.tensors(before, k), *self.course.statistics(before))
+            },
+            widen=original_order(own, self.graph),
+            widths=self.course.widths(state, client, self.course.wide(state, k)),
+            fit=self.course.fits(before, k),
+            schedule=asdict(self.retrain if self.course.groups(k, end) else self.output),
+            frozen=self.course.tensors(0, k),
+            send=(*self.course.statistics(k), *self.course.tensors(k, end)),
+            keep=end < len(self.course),
         )
-        owned = [self._owned(state.maps.get(reply.client, {})) for reply in replies]
-        return {
-            **complete(names=self._statistics(state.exchange), maps=[{}] * len(replies)),
-            **complete(names=self.steps[state.exchange].tensors, maps=maps, owned=owned),
-        }
 
-    def _owned(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The slots that a client owns, in the groups that may have others."""
-        return {group: slots for group, slots in maps.items() if self.graph.groups[group].growable}
+    def _keeps(self, state: State) -> bool:
+        """Whether groups can keep their slots in the round that begins: not where somebody brings units without."""
+        later = state.round > 0 and not state.exchange
+        return later and self.rematch != "always" and not any(self._new(state, c) for c in self._members(state))
 
+    def _new(self, state: State, client: int) -> bool:
+        """Whether a client starts from its own model."""
+        return not state.weights or (self.newcomers == "own" and client not in state.maps)
 
-def _widths(maps: Mapping[int, Mapping[str, Tensor]]) -> dict[str, int]:
-    """The global widths that assignments imply."""
-    clients = list(maps.values())
-    return {group: slots([own[group] for own in clients]) for group in clients[0]} if clients else {}
+    def _places(self, state: State, client: int) -> Maps | None:
+        """Where a client starts in the global model: unit → slot; None where it starts from its own model."""
+        if self._new(state, client):
+            return None
+        own = state.maps.get(client, {})
+        if self.later == "own" and own.keys() == self.graph.groups.keys():
+            return own
+        most = self.course.own_widths(client) if self.later == "own" else state.widths
+        owned = {group: [maps[group] for maps in state.maps.values() if group in maps] for group in state.widths}
+        return {group: popular(owned[group], slots, most[group]) for group, slots in state.widths.items()}
+
+    def _begun(self, state: State, replies: Sequence[Reply]) -> State:
+        """The state once these clients have started: their units' slots in the global model before this round."""
+        begun = {reply.client: self._places(state, reply.client) or {} for reply in replies}
+        return replace(state, maps={**state.maps, **begun})

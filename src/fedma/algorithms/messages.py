@@ -40,19 +40,18 @@ _CODES = {
 class Ask:
     """Work for one client. It does these things, in this order, to the weights that it holds:
 
-    1. `widen`: move them to the places of their slots in wider groups;
+    1. `widen`: move them to the places of their slots in wider groups, readers of those in `fit` fitted to the slots;
     2. `weights`: replace these tensors;
-    3. `narrow`: take its own sub-network out of the wide weights;
-    4. train by `schedule`, with the tensors named in `frozen` held;
-    5. answer with the tensors named in `send`.
+    3. train by `schedule`, with the tensors named in `frozen` held;
+    4. answer with the tensors named in `send`.
 
     Attributes:
         client: who.
         name: names the training for its random numbers, such as ("round", 1, "step", 2).
-        weights: global tensors.
-        widen: per group, unit → slot; int32, as `narrow`.
-        widths: the groups' widths in the wide model.
-        narrow: per group, own unit → slot.
+        weights: global tensors, or the client's own part of them.
+        widen: per group, unit → slot; int32.
+        widths: the client's widths when that is done.
+        fit: groups of `widen` whose readers are fitted to the slots, not placed (`fedma.matching.fitting`).
         schedule: fields of `fedma.training.Schedule`.
         frozen: names of tensors that are not trained.
         send: names of tensors to answer with.
@@ -64,15 +63,14 @@ class Ask:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     widen: Mapping[str, Tensor] = field(default_factory=dict)
     widths: Mapping[str, int] = field(default_factory=dict)
-    narrow: Mapping[str, Tensor] = field(default_factory=dict)
+    fit: tuple[str, ...] = ()
     schedule: Mapping[str, Any] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     send: tuple[str, ...] = ()
     keep: bool = True
 
     def __post_init__(self) -> None:
-        for part in ("widen", "narrow"):
-            object.__setattr__(self, part, {group: slots.int() for group, slots in getattr(self, part).items()})
+        object.__setattr__(self, "widen", {group: slots.int() for group, slots in self.widen.items()})
 
     @cached_property
     def bytes(self) -> int:
@@ -80,12 +78,13 @@ class Ask:
         settings = {
             "name": self.name,
             "widths": self.widths,
+            "fit": self.fit,
             "schedule": self.schedule,
             "frozen": self.frozen,
             "send": self.send,
             "keep": self.keep,
         }
-        return size({"weights": self.weights, "widen": self.widen, "narrow": self.narrow}, settings)
+        return size({"weights": self.weights, "widen": self.widen}, settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,17 +96,20 @@ class Reply:
         weights: the tensors asked for.
         class_counts: LongTensor (classes), the client's training samples of each class.
         metrics: numbers beside: samples, samples_seen, epochs, loss.
+        name: the ask's; says which exchange is answered.
     """
 
     client: int
     weights: Mapping[str, Tensor]
     class_counts: Tensor
     metrics: Metrics
+    name: tuple[str | int, ...] = ()
 
     @cached_property
     def bytes(self) -> int:
         """Length of the serialised message."""
-        return size({"weights": self.weights, "": {"class_counts": self.class_counts}}, dict(self.metrics))
+        settings = {"name": self.name, "metrics": dict(self.metrics)}
+        return size({"weights": self.weights, "": {"class_counts": self.class_counts}}, settings)
 
 
 def size(arrays: Mapping[str, Mapping[str, Tensor]], settings: Mapping[str, Any]) -> int:

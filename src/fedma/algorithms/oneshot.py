@@ -1,24 +1,33 @@
 """One exchange: every client trains alone and sends its whole model."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from fedma.algorithms.base import State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
-from fedma.matching import Matcher, fuse_weights, original_order
+from fedma.matching import Matcher, fuse_weights, original_order, slots
 from fedma.training import Schedule
 from fedma.units import UnitGraph
+from fedma.units.layout import Widths
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The clients' own models, kept side by side; predictions are the uniform mean of class probabilities."""
+    """The clients' own models, kept side by side; predictions are the uniform mean of class probabilities.
+
+    Attributes:
+        graph: the model's unit graph.
+        clients: their numbers.
+        schedule: local training.
+        widths: the units per group of clients that do not have the graph's.
+    """
 
     graph: UnitGraph
     clients: Sequence[int]
     schedule: Schedule
     rounds: int = 1
     exchanges: int = 1
+    widths: Mapping[int, Widths] = field(default_factory=dict)
 
     def start(self) -> State:
         """Nothing yet."""
@@ -28,8 +37,8 @@ class Ensemble:
         """Every client trains from its own initial weights and sends its model."""
         if state.round == self.rounds:
             return []
-        names = tuple(self.graph.layouts)
-        return [Ask(client, ("round", 0), schedule=asdict(self.schedule), send=names) for client in self.clients]
+        ask = Ask(0, ("round", 0), schedule=asdict(self.schedule), send=tuple(self.graph.layouts))
+        return [replace(ask, client=client, widths=self.widths.get(client, {})) for client in self.clients]
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
         """All models."""
@@ -57,7 +66,7 @@ class PFNM(Ensemble):
         weights, assignments = fuse_weights(
             [dict(reply.weights) for reply in replies],
             self.graph,
-            widths=[self.graph.widths] * len(replies),
+            widths=[{**self.graph.widths, **self.widths.get(reply.client, {})} for reply in replies],
             shares=[1.0] * len(replies),
             samples=sample_counts(replies),
             class_counts=class_counts(replies),
@@ -67,4 +76,5 @@ class PFNM(Ensemble):
             reply.client: original_order({group: own[j] for group, own in assignments.items()}, self.graph)
             for j, reply in enumerate(replies)
         }
-        return State(round=1, weights=weights, maps=maps)
+        widths = {group: slots(own) for group, own in assignments.items()}
+        return State(round=1, weights=weights, maps=maps, widths=widths)

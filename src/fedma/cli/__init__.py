@@ -5,7 +5,10 @@ import warnings
 from collections.abc import Sequence
 
 import fedma
-from fedma.errors import FedmaError
+from fedma.errors import FedmaError, InputError
+
+SHELLS = ("bash", "zsh", "fish")
+"""Shells for which completion can be printed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments == ["--version"]:
             sys.stdout.write(f"fedma {fedma.__version__}\n")
             return
+        if arguments[:1] == ["--print-completion"]:
+            arguments = _completion(arguments[1:])
         _parse(arguments or ["--help"])
     except FedmaError as error:
         sys.stderr.write(f"fedma: error: {' '.join(str(error).split())}\n")
@@ -36,6 +41,12 @@ def _parse(arguments: list[str]) -> None:
 
         raise MissingExtra(f"the command line needs {error.name}: pip install 'fedma[cli]'") from error
     parse(arguments).run()
+
+
+def _completion(shell: list[str]) -> list[str]:
+    if len(shell) != 1 or shell[0] not in SHELLS:
+        raise InputError(f"--print-completion takes one of {', '.join(SHELLS)}; got {' '.join(shell) or 'nothing'}")
+    return ["--tyro-print-completion", *shell]
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -4,15 +4,19 @@ import contextlib
 import io
 import itertools
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Union
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import Fixed, OmitArgPrefixes, Positional, Suppress
 
+from fedma.cli.app import App
+from fedma.cli.fuse import Fuse
+from fedma.cli.reproduce import Reproduce
 from fedma.errors import InputError
 from fedma.experiments.settings import Settings, from_toml
 
@@ -35,6 +39,7 @@ class Run:
         resume: go on with the interrupted run in this folder; its settings are its own, but for --workers.
         tensorboard: write TensorBoard's files too, into the run folder.
         quiet: no progress.
+        sources: where each setting comes from, of those that are not the defaults.
     """
 
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
@@ -43,6 +48,7 @@ class Run:
     resume: Path | None = None
     tensorboard: bool = False
     quiet: bool = False
+    sources: Suppress[Fixed[Mapping[str, str]]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Run the experiment, then print its table."""
@@ -53,16 +59,23 @@ class Run:
             raise InputError("--resume takes the run's own settings; of others, only --workers can be given with it")
         folder = self.resume or self.out or _new_folder()
         try:
-            with watcher(quiet=self.quiet, tensorboard=folder / "tensorboard" if self.tensorboard else None) as watch:
+            board = folder / "tensorboard" if self.tensorboard else None
+            with watcher(quiet=self.quiet, heading=self._heading(), tensorboard=board) as watch:
                 if self.resume is not None:
                     resume(folder, watch, workers=self.settings.workers)
                 else:
-                    run(self.settings, folder, watch)
+                    run(self.settings, folder, watch, sources=self.sources)
         except KeyboardInterrupt:
             if (folder / "run.json").exists():
                 sys.stderr.write(f"fedma: to go on: fedma run --resume {folder}\n")
             raise
         _print_report([folder], folder)
+
+    def _heading(self) -> str:
+        """The settings that are not the defaults, each with its source."""
+        values = asdict(self.settings)
+        given = [f"{name} {_plain(values[name])} ({source})" for name, source in self.sources.items()]
+        return "" if self.resume else f"settings: {', '.join([*given, 'all others by default'])}"
 
 
 @dataclass(frozen=True)
@@ -90,12 +103,14 @@ class Demo:
             batch_size=16,
             seed=self.seed,
         )
-        Run(settings, out=self.out, quiet=self.quiet).run()
+        changed = [name for name, value in asdict(settings).items() if value != asdict(Settings())[name]]
+        sources = {name: "flag" if name == "seed" else "demo" for name in changed}
+        Run(settings, out=self.out, quiet=self.quiet, sources=sources).run()
 
 
 @dataclass(frozen=True)
 class Report:
-    """Make the table and the figure of one or several run folders.
+    """Make the page, the tables and the figures of one or several run folders.
 
     Attributes:
         runs: run folders; those that differ by their seed alone become one line with an interval.
@@ -152,8 +167,18 @@ class Units:
 
 def parse(arguments: Sequence[str]) -> Command:
     """The command that these arguments ask for; exits with 2 and a message when they are wrong."""
-    defaults: dict[type, Any] = {Run: Run(settings=_configured(arguments)), Demo: Demo()}
-    kinds = {"run": Run, "demo": Demo, "report": Report, "units": Units}
+    config = _config(arguments)
+    settings = from_toml(config) if config else Settings()
+    defaults: dict[type, Any] = {Run: Run(settings, sources=_sources(arguments, config)), Demo: Demo()}
+    kinds: dict[str, type] = {
+        "run": Run,
+        "demo": Demo,
+        "report": Report,
+        "reproduce": Reproduce,
+        "fuse": Fuse,
+        "units": Units,
+        "app": App,
+    }
     choices: Any = tuple(
         Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
         for name, kind in kinds.items()
@@ -185,13 +210,25 @@ def _first_lines(box: str) -> str:
     return " ".join(message) + "; see fedma --help, or --help after a command"
 
 
-def _configured(arguments: Sequence[str]) -> Settings:
-    """The settings that flags override: the defaults, or those of the file named with --config."""
+def _config(arguments: Sequence[str]) -> Path | None:
+    """The file named with --config, whose settings flags override."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, _, joined = flag.partition("=")
         if name == "--config" and (joined or value):
-            return from_toml(Path(joined or value))
-    return Settings()
+            return Path(joined or value)
+    return None
+
+
+def _sources(arguments: Sequence[str], config: Path | None) -> dict[str, str]:
+    """Where settings come from that are given: the file or a flag."""
+    flags = [flag.partition("=")[0].removeprefix("--").removeprefix("no-") for flag in arguments if flag[:2] == "--"]
+    file = tomllib.loads(config.read_text(encoding="utf-8")) if config else {}
+    given = {name.replace("-", "_"): str(config) for name in file} | {name.replace("-", "_"): "flag" for name in flags}
+    return {own.name: given[own.name] for own in fields(Settings) if own.name in given}
+
+
+def _plain(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _new_folder() -> Path:
@@ -203,6 +240,5 @@ def _print_report(folders: Sequence[Path], out: Path) -> None:
 
     files = report(folders, out)
     sys.stdout.write(f"\n{table([read(folder) for folder in folders])}\n")
-    for file in files:
+    for file in [*(file for file in files if file.parent == out), out / "figures"]:
         sys.stdout.write(f"{file}\n")
-    sys.stdout.write(f"Everything of this run: {out}\n")

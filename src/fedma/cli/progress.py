@@ -11,15 +11,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from fedma.algorithms import Reply
 from fedma.errors import MissingExtra
-from fedma.experiments.watch import Exchange, Watch
+from fedma.experiments.watch import Exchange, Silent, Watch
 
 
 @contextmanager
-def watcher(*, quiet: bool, tensorboard: Path | None = None) -> Iterator[Watch]:
+def watcher(*, quiet: bool, heading: str = "", tensorboard: Path | None = None) -> Iterator[Watch]:
     """What shows the progress of a run.
 
     Args:
         quiet: show nothing.
+        heading: a line to begin with, when the first clients are asked.
         tensorboard: a folder for TensorBoard's files, if they are wanted.
 
     Raises:
@@ -30,21 +31,9 @@ def watcher(*, quiet: bool, tensorboard: Path | None = None) -> Iterator[Watch]:
         if tensorboard is not None:
             watches.append(Board(tensorboard, stack))
         if not quiet:
+            watches.append(Heading(heading))
             watches.append(stack.enter_context(_live()) if sys.stderr.isatty() else Lines())
         yield Several(watches)
-
-
-class Silent:
-    """Says nothing."""
-
-    def exchange(self, exchange: Exchange) -> None:
-        """Clients are asked."""
-
-    def reply(self, reply: Reply) -> None:
-        """A client has answered."""
-
-    def result(self, line: Mapping[str, Any]) -> None:
-        """A model was evaluated."""
 
 
 class Several:
@@ -67,6 +56,19 @@ class Several:
         """A model was evaluated."""
         for watch in self._watches:
             watch.result(line)
+
+
+class Heading(Silent):
+    """One line, once the run is sure to begin: a mistake in what was asked for is told without it."""
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Print it before the first."""
+        if self._line:
+            sys.stderr.write(f"{self._line}\n")
+        self._line = ""
 
 
 class Lines(Silent):

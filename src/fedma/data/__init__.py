@@ -1,10 +1,11 @@
-"""Labelled samples, and how they lie with the clients: `load` a data set or take your own tensors (`from_arrays`),
-`partition` it, count its classes."""
+"""Labelled samples, and how they lie with the clients: `load` a data set or take your own tensors (`from_arrays`)
+or tables (`from_tables`), `partition` it, count its classes."""
 
 from fedma.data.arrays import from_arrays
 from fedma.data.loading import load
 from fedma.data.partition import SCHEMES, class_counts, partition, shared_test
 from fedma.data.split import Dataset, Split, model_inputs
+from fedma.data.tables import from_tables
 
 __all__ = [
     "SCHEMES",
@@ -12,6 +13,7 @@ __all__ = [
     "Split",
     "class_counts",
     "from_arrays",
+    "from_tables",
     "load",
     "model_inputs",
     "partition",

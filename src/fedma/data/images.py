@@ -26,6 +26,8 @@ def decode(images: Sequence[Stored]) -> NDArray[np.uint8]:
     """
     pillow = imported("PIL.Image")
     pixels = [_pixels(image, row, pillow) for row, image in enumerate(images)]
+    if not pixels:
+        return np.zeros((0, 1, 0, 0), dtype=np.uint8)
     for row, image in enumerate(pixels):
         if image.shape[:2] != pixels[0].shape[:2]:
             raise InputError(
@@ -36,6 +38,22 @@ def decode(images: Sequence[Stored]) -> NDArray[np.uint8]:
         coloured = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in pixels]
         return np.ascontiguousarray(np.stack(coloured).transpose(0, 3, 1, 2))
     return np.stack(pixels)[:, np.newaxis]
+
+
+def alike(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with one number of channels: where one is coloured the other's grey is repeated.
+
+    Raises:
+        InputError: they differ in size.
+    """
+    sizes = [f"{images.shape[3]}×{images.shape[2]}" for images in (train, test) if len(images)]
+    if len(set(sizes)) > 1:
+        raise InputError(
+            f"images differ in size: training images are {sizes[0]}, test images {sizes[1]} (width × height); resize "
+            "them to one size first"
+        )
+    channels = max(train.shape[1], test.shape[1])
+    return train.expand(-1, channels, -1, -1), test.expand(-1, channels, -1, -1)
 
 
 def normalise(train: Tensor, test: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

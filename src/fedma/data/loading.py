@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fedma import seeds
-from fedma.data.images import decode, normalise
+from fedma.data.images import alike, normalise
 from fedma.data.samples import Samples, Source
 from fedma.data.source import digits, images, tables
 from fedma.data.split import Dataset, Split
@@ -28,8 +28,9 @@ def load(
     """The data set of that name: images as float32, each channel with mean 0 and standard deviation 1, or text.
 
     Pixels are scaled to [0, 1]; then the mean of each channel over the training images is subtracted and their
-    standard deviation divided out, in both splits (`Dataset.mean`, `Dataset.std`). Text becomes windows of tokens,
-    the next character their class, roles their owners (`fedma.data.text.windows`).
+    standard deviation divided out, in both splits (`Dataset.mean`, `Dataset.std`). The pixels of a data set that is
+    taken whole are kept where `datasets` keeps what it has read, and need no decoding the next time. Text becomes
+    windows of tokens, the next character their class, roles their owners (`fedma.data.text.windows`).
 
     Args:
         name: `digits` (scikit-learn's 8×8 handwritten digits, no download), `mnist`, `cifar10`, `shakespeare`, any
@@ -53,20 +54,23 @@ def load(
     for word, value in (("limit", limit), ("test_limit", test_limit), ("min_windows", min_windows)):
         if value is not None and value < 1:
             raise InputError(f"{word} is {value}; it must be 1 or more")
-    source = _source(name, natural, test_fraction, min_windows)
+    unlimited = limit is None and test_limit is None
+    source = _source(name, natural, test_fraction, min_windows, all_images=unlimited)
     train, test = _divided(source, test_fraction, seed)
-    return _dataset(source, _limited(train, limit, seed, "limit"), _limited(test, test_limit, seed, "test limit"))
+    return dataset_of(source, _limited(train, limit, seed, "limit"), _limited(test, test_limit, seed, "test limit"))
 
 
-def _source(name: str | PathLike[str], natural: str | None, test_fraction: float, min_windows: int) -> Source:
-    """The data as they are stored, text divided already."""
+def _source(
+    name: str | PathLike[str], natural: str | None, test_fraction: float, min_windows: int, *, all_images: bool
+) -> Source:
+    """The data as they are stored, text divided already; images decoded already where all of them are needed."""
     if name == "digits":
         if natural is not None:
             raise InputError(f"digits has no column {natural!r}: nobody knows who wrote which")
         return digits()
     found = tables(name)
     if not is_text(found):
-        return images(found, owner=natural)
+        return images(found, owner=natural, decoded=all_images)
     if natural not in (None, OWNER):
         raise InputError(f"owners of {found.name!r}, which is text, are in its column {OWNER!r}, not {natural!r}")
     return windows(found, test_fraction=test_fraction, min_windows=min_windows)
@@ -107,19 +111,16 @@ def _divided(source: Source, test_fraction: float, seed: int) -> tuple[Samples, 
     return source.train.select(np.flatnonzero(~held_out)), source.train.select(np.flatnonzero(held_out))
 
 
-def _dataset(source: Source, train: Samples, test: Samples) -> Dataset:
-    """Images are decoded together, so that the number of channels and the size are those of all of them."""
-    parts = (train, test)
+def dataset_of(source: Source, train: Samples, test: Samples) -> Dataset:
+    """These samples of a source; images of both splits get the same channels and one scale."""
+    inputs = [train.decoded(), test.decoded()]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     if source.vocabulary is None:
-        pixels = torch.from_numpy(decode([image for part in parts for image in part.inputs]))
-        inputs = [part.float().div_(source.white) for part in pixels.split([len(train), len(test)])]
+        inputs = [pixels.float().div_(source.white) for pixels in alike(*inputs)]
         mean, std = normalise(*inputs)
-    else:
-        inputs = [torch.as_tensor(part.inputs) for part in parts]
     splits = [
         Split(values, torch.from_numpy(samples.labels), samples.owners)
-        for values, samples in zip(inputs, parts, strict=True)
+        for values, samples in zip(inputs, (train, test), strict=True)
     ]
     return Dataset(source.name, splits[0], splits[1], source.classes, mean, std, source.vocabulary)

@@ -45,7 +45,7 @@ def partition(
 
     Raises:
         InputError: an argument is out of range, or no such division exists.
-        MissingExtra: flwr-datasets is not installed (every scheme but `dirichlet-paper` and `natural` needs it).
+        MissingExtra: flwr-datasets is not installed (`dirichlet`, `pathological` and `shards` need it).
     """
     labels = split.labels.numpy()
     wish = Wish(labels, split.owners, clients, scheme, alpha, seed, min_samples, classes_per_client)

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedma.data.images import Stored
+from fedma.data.images import Stored, decode
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Stored images, or windows of text (tokens), with their class numbers and, where known, their owners."""
+    """Images, stored or decoded, or windows of text (tokens), with class numbers and, where known, owners."""
 
     inputs: Sequence[Stored] | Tensor
     labels: NDArray[np.int64]
@@ -22,6 +22,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def decoded(self) -> Tensor:
+        """The inputs as a tensor, whatever they are; of images the pixels."""
+        return self.inputs if isinstance(self.inputs, Tensor) else torch.from_numpy(decode(self.inputs))
 
     def select(self, rows: NDArray[np.int64]) -> "Samples":
         """The samples of these rows, in this order."""

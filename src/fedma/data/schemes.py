@@ -3,9 +3,11 @@
 import contextlib
 import io
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from fedma.errors import InputError
 
 ATTEMPTS = 5
 """How many seeds the `dirichlet` scheme tries; each draws up to eleven divisions."""
+
+_PLOTS = "flwr_datasets.visualization"
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,8 @@ def _paper(wish: Wish) -> list[Rows]:
 
 
 def _iid(wish: Wish) -> list[Rows]:
-    """Even parts; `_divide` has shuffled the rows, which this partitioner takes for granted."""
-    with _flower_partitioners() as flower:
-        return _divide(wish, flower.IidPartitioner(wish.clients), wish.clients)
+    """Even parts of the samples in random order."""
+    return np.array_split(_order(wish), wish.clients)
 
 
 def _pathological(wish: Wish) -> list[Rows]:
@@ -124,13 +127,28 @@ def _natural(wish: Wish) -> list[Rows]:
     return [eligible[owner] for owner in sorted(chosen)]
 
 
+def _order(wish: Wish) -> Rows:
+    """The rows in random order."""
+    return np.random.default_rng(wish.number("order")).permutation(len(wish.labels))
+
+
 def _divide(wish: Wish, partitioner: Any, parts: int) -> list[Rows]:
-    """The rows that a partitioner gives to each part, of the samples in seeded random order."""
-    order = np.random.default_rng(wish.number("order")).permutation(len(wish.labels))
-    columns: dict[str, Any] = {"row": order, "label": wish.labels[order]}
-    partitioner.dataset = imported("datasets").Dataset.from_dict(columns)
-    # All rows at once and as an array: one by one they take seconds.
-    return [partitioner.load_partition(part).with_format("numpy")[:]["row"] for part in range(parts)]
+    """The rows that a partitioner gives to each part, of the samples in random order."""
+    order = _order(wish)
+    partitioner.dataset = _table(order, wish.labels[order])
+    # As arrays: one by one they take seconds.
+    tables = (partitioner.load_partition(part).with_format("arrow")[:] for part in range(parts))
+    return [table["row"].to_numpy().copy() for table in tables]
+
+
+def _table(rows: Rows, labels: Rows) -> Any:
+    """A `datasets.Dataset` of two columns, `row` and `label`, whose labels partitioners get as one array."""
+
+    class Labelled(imported("datasets").Dataset):  # type: ignore[misc]
+        def __getitem__(self, key: Any) -> Any:
+            return labels if key == "label" else super().__getitem__(key)
+
+    return Labelled.from_dict({"row": rows, "label": labels})
 
 
 @contextlib.contextmanager
@@ -138,21 +156,38 @@ def _flower_partitioners() -> Iterator[Any]:
     """The partitioners of flwr-datasets, kept quiet.
 
     They warn of every redraw and of classes left out (our docstring and errors speak of both), sort in a way that
-    pyarrow warns of, and draw a progress bar. The package can report its use to its makers: its partitioners never
-    do, and what it reads once, when first imported, says here that the rest of it shall not either, unless the
-    user has set that variable.
+    pyarrow warns of, and draw a progress bar.
     """
-    user = os.environ.get("FLWR_TELEMETRY_ENABLED")
-    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    try:
+    with _lightly():
         flower = imported("flwr_datasets.partitioner")
-    finally:
-        if user is None:
-            del os.environ["FLWR_TELEMETRY_ENABLED"]
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.filterwarnings("ignore", category=UserWarning, module=r"flwr_datasets\.partitioner")
         warnings.filterwarnings("ignore", "Specifying null_placement", category=FutureWarning)
         yield flower
+
+
+@contextlib.contextmanager
+def _lightly() -> Iterator[None]:
+    """Inside, flwr-datasets is imported, if it was not yet, without its plots and without telemetry.
+
+    Its plots bring Matplotlib, seaborn and a second; whoever imports them later gets them. The package can report its
+    use to its makers: its partitioners never do, and what it reads once, when first imported, says here that the rest
+    of it shall not either, unless the user has set that variable.
+    """
+    if "flwr_datasets" in sys.modules:
+        yield
+        return
+    user = os.environ.get("FLWR_TELEMETRY_ENABLED")
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    sys.modules[_PLOTS] = ModuleType(_PLOTS)
+    try:
+        yield
+    finally:
+        del sys.modules[_PLOTS]
+        if "flwr_datasets" in sys.modules:
+            vars(sys.modules["flwr_datasets"]).pop("visualization", None)
+        if user is None:
+            del os.environ["FLWR_TELEMETRY_ENABLED"]
 
 
 DIVIDERS: dict[str, Callable[[Wish], list[Rows]]] = {

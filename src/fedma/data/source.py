@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fedma.data.extra import imported
-from fedma.data.images import Stored
+from fedma.data.extra import folder_of, imported
+from fedma.data.images import Stored, decode
+from fedma.data.pixels import keep, recall
 from fedma.data.samples import Samples, Source, Tables
 from fedma.data.text import COLUMNS
 from fedma.errors import InputError
@@ -30,8 +33,9 @@ HELD_OUT = ("test", "validation")
 
 def digits() -> Source:
     """Scikit-learn's 1797 handwritten digits, 8×8 pixels of 0 to 16."""
-    data = imported("sklearn.datasets").load_digits()
-    samples = Samples(list(data.images.astype(np.uint8)), data.target.astype(np.int64))
+    # The file that load_digits reads; scikit-learn itself takes a second to import.
+    rows = np.loadtxt(folder_of("sklearn") / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.uint8)
+    samples = Samples(torch.from_numpy(rows[:, :-1].reshape(-1, 1, 8, 8)), rows[:, -1].astype(np.int64))
     return Source("digits", tuple(str(digit) for digit in range(10)), samples, None, white=16)
 
 
@@ -50,8 +54,8 @@ def tables(name: str | PathLike[str]) -> Tables:
     return Tables(title, train, test)
 
 
-def images(tables: Tables, *, owner: str | None) -> Source:
-    """Labelled images, with the column `owner` as the samples' owners.
+def images(tables: Tables, *, owner: str | None, decoded: bool = False) -> Source:
+    """Labelled images, with the column `owner` as the samples' owners; `decoded`, they are kept so for the next time.
 
     Raises:
         InputError: the tables hold something else.
@@ -61,9 +65,9 @@ def images(tables: Tables, *, owner: str | None) -> Source:
     if owner is not None and owner not in train.features:
         raise InputError(f"{title!r} has no column {owner!r} (its columns: {', '.join(train.features)})")
     both = [train] if tables.test is None else [train, tables.test]
-    numbers, classes = _numbered(title, [_values(table, label) for table in both], train.features[label])
+    numbers, classes = numbered(title, [column_values(table, label) for table in both], train.features[label])
     samples = [
-        Samples(_images(table, image), number, _owners(table, owner))
+        Samples(_images(table, image, decoded=decoded), number, column_owners(table, owner))
         for table, number in zip(both, numbers, strict=True)
     ]
     return Source(title, classes, samples[0], samples[1] if tables.test is not None else None)
@@ -176,23 +180,34 @@ def _columns(title: str, features: Any) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _values(table: Any, column: str) -> NDArray[Any]:
+def column_values(table: Any, column: str) -> NDArray[Any]:
     """A column of numbers or words."""
     return np.asarray(table.with_format("numpy")[column][:])
 
 
-def _images(table: Any, column: str) -> list[Stored]:
+def stored_images(table: Any, column: str) -> list[Stored]:
+    """A column of images, not decoded."""
     undecoded = table.cast_column(column, imported("datasets").Image(decode=False))
     return undecoded.with_format("arrow")[column][:].to_pylist()
 
 
-def _owners(table: Any, column: str | None) -> tuple[str, ...] | None:
+def _images(table: Any, column: str, *, decoded: bool) -> Sequence[Stored] | Tensor:
+    """A column of images; decoded where they are wanted so, or were once."""
+    pixels = recall(table, column)
+    if pixels is None and decoded:
+        pixels = decode(stored_images(table, column))
+        keep(table, column, pixels)
+    return stored_images(table, column) if pixels is None else torch.from_numpy(pixels)
+
+
+def column_owners(table: Any, column: str | None) -> tuple[str, ...] | None:
+    """The owners of samples, as words; None without such a column."""
     if column is None or column not in table.features:
         return None
     return tuple(str(owner) for owner in table[column])
 
 
-def _numbered(
+def numbered(
     title: str, labels: Sequence[NDArray[Any]], feature: Any
 ) -> tuple[list[NDArray[np.int64]], tuple[str, ...]]:
     """Class numbers from 0 on for each table, and the classes' names.

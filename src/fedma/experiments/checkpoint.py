@@ -2,10 +2,12 @@
 
 A value of mappings, sequences, tensors, numbers, words and None. Tensors are the file's; the rest is JSON in its
 header, in which `{"tensor": "7"}` stands for a tensor, `{"pairs": [[key, value], …]}` for a mapping and
-`{"items": […]}` for a sequence. Nothing in a checkpoint is ever executed, and it names no file.
+`{"items": […]}` for a sequence. Nothing in a checkpoint is ever executed, and it names no file. A digest of both
+parts lies beside them, so that a file that was cut off, garbled, or put together from others is not believed.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import warnings
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from fedma.errors import CheckpointError, CheckpointWarning
 
-_FORMAT = "fedma-checkpoint-1"
+_FORMAT, _DIGEST = "fedma-checkpoint-1", "blake2b"
 _NAME, _PREVIOUS, _PARTIAL = (f"checkpoint{part}.safetensors" for part in ("", ".previous", ".partial"))
 
 
@@ -36,12 +38,13 @@ def save(folder: Path, value: Mapping[str, Any]) -> None:
     header = json.dumps(_encoded(value, tensors, {}))
     partial = folder / _PARTIAL
     try:
-        save_file(tensors, partial, metadata={_FORMAT: header})
-        _sync(partial)
+        partial.unlink(missing_ok=True)  # a link there would lead the writing elsewhere
+        save_file(tensors, partial, metadata={_FORMAT: header, _DIGEST: _digest(header, tensors)})
+        sync(partial)
         with contextlib.suppress(FileNotFoundError):
             (folder / _NAME).replace(folder / _PREVIOUS)
         partial.replace(folder / _NAME)
-        _sync(folder)
+        sync(folder)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -91,15 +94,17 @@ def read(path: Path) -> dict[str, Any]:
     """The value in one checkpoint.
 
     Raises:
-        CheckpointError: it is none, is cut off, or leads out of its folder by a link.
+        CheckpointError: it is none, is damaged, or leads out of its folder by a link.
     """
-    if path.is_symlink():
-        raise CheckpointError(f"{path} is a link; a checkpoint is a file of its own")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise CheckpointError(f"{path} is a link or no file; a checkpoint is a file of its own")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_FORMAT])
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-            value = _decoded(header, tensors)
+        if metadata[_DIGEST] != _digest(metadata[_FORMAT], tensors):
+            raise ValueError("its content is not what was written: the digest differs")
+        value = _decoded(json.loads(metadata[_FORMAT]), tensors)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({type(error).__name__}: {error})") from error
     if not isinstance(value, dict):
@@ -139,7 +144,16 @@ def _decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     raise ValueError(f"a part of unknown kind {kind!r}")
 
 
-def _sync(path: Path) -> None:
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a checkpoint holds; it finds damage, but anyone can compute it."""
+    digest = hashlib.blake2b(header.encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
     """Let what was written reach the disk."""
     file = os.open(path, os.O_RDONLY)
     try:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -10,10 +12,11 @@ from torch import nn
 from fedma.algorithms import Client
 from fedma.data import Dataset, load, model_inputs, partition, shared_test
 from fedma.errors import InputError
-from fedma.experiments.methods import schedule
+from fedma.experiments.methods import privacy, schedule
 from fedma.experiments.settings import Settings
 from fedma.models import build
 from fedma.units import UnitGraph, Weights, units, weights
+from fedma.units.layout import Widths
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,7 @@ class Federation:
         template: the model that every client's is like; common initial weights.
         graph: its unit graph.
         device: where clients train.
+        given: whether the data were handed over, and not loaded by name.
     """
 
     settings: Settings
@@ -35,11 +39,22 @@ class Federation:
     template: nn.Module
     graph: UnitGraph
     device: str
+    given: bool = False
 
     @property
     def members(self) -> tuple[int, ...]:
         """The numbers of the clients that take part in federated training."""
         return tuple(range(self.settings.clients))
+
+    @cached_property
+    def widths(self) -> dict[int, Widths]:
+        """The units per group of clients that are narrower than the template."""
+        factors, groups = self.settings.widths, self.graph.groups.values()
+        return {
+            client: {group.name: max(1, round(factor * group.size)) for group in groups if group.growable}
+            for client, factor in zip(self.members, cycle(factors), strict=False)
+            if factor < 1
+        }
 
     @property
     def pooled(self) -> int:
@@ -49,9 +64,18 @@ class Federation:
     def initial(self, *, common: bool) -> Mapping[int, Weights]:
         """The weights that each client starts from; clients' own are made when looked up, not to lie about."""
         numbers = [client.number for client in self.clients]
-        if common:
-            return dict.fromkeys(numbers, weights(self.template))
-        return _Made(numbers, lambda client: weights(_model(self.settings, self.dataset, client)))
+        shared = weights(self.template)
+        if common and not self.widths:
+            return dict.fromkeys(numbers, shared)
+        return _Made(numbers, lambda client: self._cut(shared if common else self._fresh(client), client))
+
+    def _fresh(self, client: int) -> Weights:
+        return weights(_model(self.settings, self.dataset, client))
+
+    def _cut(self, own: Weights, client: int) -> Weights:
+        """The first units of each group, as many as the client has."""
+        keep = {group: torch.arange(width) for group, width in self.widths.get(client, {}).items()}
+        return self.graph.gather(own, keep, self.graph.widths)
 
     def facts(self) -> dict[str, Any]:
         """The data and their partition, for the run folder."""
@@ -62,6 +86,7 @@ class Federation:
             "test": len(self.dataset.test),
             "classes": list(self.dataset.classes),
             "class_counts": [client.class_counts.tolist() for client in own],
+            **({"fingerprint": self.dataset.fingerprint} if self.given else {}),
         }
 
     def header(self) -> Mapping[str, Any]:
@@ -92,8 +117,12 @@ class _Made(Mapping[int, Weights]):
         return len(self._numbers)
 
 
-def assemble(settings: Settings) -> Federation:
+def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
     """The federation that these settings describe.
+
+    Args:
+        settings: what to run.
+        dataset: your own data (`fedma.data.from_arrays`) instead of those that the settings name.
 
     Raises:
         InputError: settings out of range, data that cannot be read or divided so, a model that does not fit the data.
@@ -102,20 +131,15 @@ def assemble(settings: Settings) -> Federation:
     settings.check()
     schedule(settings)  # refuses what cannot be trained by
     device = _device(settings.device)
-    dataset = load(
-        settings.data,
-        seed=settings.seed,
-        limit=settings.limit,
-        test_limit=settings.test_limit,
-        natural=settings.natural,
-        min_windows=settings.min_windows,
-    )
+    given = dataset is not None
+    dataset = _taken(settings, dataset) if dataset is not None else _loaded(settings)
     parts = partition(
         dataset.train,
         settings.clients,
         scheme=settings.partition,
         alpha=settings.alpha,
         classes_per_client=settings.classes_per_client,
+        min_samples=settings.min_samples,
         seed=settings.seed,
     )
     dataset = replace(dataset, test=shared_test(dataset, parts))
@@ -124,11 +148,33 @@ def assemble(settings: Settings) -> Federation:
     _check_outputs(template, example, settings.model, len(dataset.classes))
     graph = units(template, example)
     everyone = torch.cat(list(parts))
+    hiding = privacy(settings)
+    if hiding is not None:
+        hiding.epsilon(1, delta=settings.dp_delta)  # refuses what cannot be accounted for
     clients = tuple(
-        Client(number, dataset.train, template, graph, len(dataset.classes), settings.seed, rows=part)
-        for number, part in enumerate([*parts, everyone])
+        Client(number, dataset.train, template, graph, len(dataset.classes), settings.seed, rows=part, privacy=own)
+        for number, (part, own) in enumerate([*((part, hiding) for part in parts), (everyone, None)])
     )
-    return Federation(settings, dataset, clients, template, graph, device)
+    return Federation(settings, dataset, clients, template, graph, device, given)
+
+
+def _loaded(settings: Settings) -> Dataset:
+    return load(
+        settings.data,
+        seed=settings.seed,
+        limit=settings.limit,
+        test_limit=settings.test_limit,
+        natural=settings.natural,
+        min_windows=settings.min_windows,
+    )
+
+
+def _taken(settings: Settings, dataset: Dataset) -> Dataset:
+    """The data that were handed over; what governs loading would be ignored, and is refused."""
+    for name in ("limit", "test_limit", "natural"):
+        if getattr(settings, name) is not None:
+            raise InputError(f"{name} is for data loaded by name; leave it out, and hand over the samples you want")
+    return dataset
 
 
 def _model(settings: Settings, dataset: Dataset, client: int | None) -> nn.Module:

@@ -1,10 +1,12 @@
 """The run folder: settings and facts of a run, results as they come, the models."""
 
+import hashlib
 import json
 import platform
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,11 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fedma import __version__
-from fedma.errors import InputError, ReplyError
+from fedma.errors import CheckpointError, InputError, ReplyError
 from fedma.experiments import checkpoint
 from fedma.experiments.settings import Settings, from_dict
 from fedma.models import build
 from fedma.units import Weights, rebuild
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
 
 _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "datasets", "flwr-datasets", "scikit-learn")
 
@@ -41,7 +48,9 @@ class Record:
         lines: the results so far.
     """
 
-    def __init__(self, folder: Path, settings: Settings, data: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, data: Mapping[str, Any], sources: Mapping[str, str] | None = None
+    ) -> None:
         """Make the folder and write down what is known before the first round.
 
         Raises:
@@ -55,6 +64,7 @@ class Record:
         facts = {
             "fedma": __version__,
             "settings": asdict(settings),
+            "sources": _sources(settings) | dict(sources or {}),
             "versions": {"python": platform.python_version(), **_versions()},
             "machine": {"system": platform.platform(), "processor": platform.machine(), "command": sys.argv[1:]},
             "data": dict(data),
@@ -77,10 +87,15 @@ class Record:
         self._results = folder / "results.jsonl"
         self._results.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
+    @property
+    def mark(self) -> str:
+        """Tells this run's checkpoints from those of others."""
+        return mark(self._facts)
+
     def add(self, line: Mapping[str, Any]) -> None:
         """One more line of results."""
         self.lines.append(line)
-        with self._results.open("a", encoding="utf-8") as file:
+        with _room(self.folder), self._results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def save(self, method: str, models: Sequence[Weights], header: Mapping[str, Any]) -> None:
@@ -89,7 +104,8 @@ class Record:
             name = method if len(models) == 1 else f"{method}-{number}"
             path = self.folder / "models" / f"{name}.safetensors"
             tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
-            save_file(tensors, path, metadata={"fedma": json.dumps(dict(header))})
+            with _room(self.folder):
+                save_file(tensors, path, metadata={"fedma": json.dumps(dict(header))})
 
     def __enter__(self) -> "Record":
         return self
@@ -98,7 +114,7 @@ class Record:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._facts["finished"] = _now()
+            self._facts |= {"finished": _now(), "peak_memory": _peak_memory()}
             self._write_facts()
             checkpoint.drop(self.folder)
         elif issubclass(kind, Exception) and not self.lines and not self._resumable(kind):
@@ -106,20 +122,42 @@ class Record:
 
     def _resumable(self, kind: type[BaseException]) -> bool:
         """Whether it is worth going on after this error; what a client sent would be the same again."""
-        return checkpoint.exists(self.folder) and not issubclass(kind, ReplyError)
+        kept = checkpoint.exists(self.folder) or issubclass(kind, CheckpointError)
+        return kept and not issubclass(kind, ReplyError)
 
     def _write_facts(self) -> None:
         partial = self.folder / "run.partial.json"
-        partial.write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.folder / "run.json")
+        with _room(self.folder):
+            partial.write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
+            checkpoint.sync(partial)
+            partial.replace(self.folder / "run.json")
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Inside, what cannot be written is named, and how to go on."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} cannot be written to: {error}; make room and go on with fedma run --resume {folder}"
+        ) from error
+
+
+def mark(facts: Mapping[str, Any]) -> str:
+    """A few letters that another run does not have, from when it began, its settings and its data."""
+    told = json.dumps([facts["started"], facts["settings"], facts["data"]], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def unfinished(folder: Path) -> tuple[dict[str, Any], Settings]:
     """What `run.json` says of a run that was interrupted, and its settings.
 
     Raises:
-        InputError: no run folder, or a run that has finished.
+        InputError: no run folder, one with links, which lead out of it, or a run that has finished.
     """
+    if links := [path for path in folder.rglob("*") if path.is_symlink()]:
+        raise InputError(f"{links[0]} is a link: what a run writes must stay in its folder; put the file itself there")
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         values = {name: value for name, value in facts["settings"].items() if value is not None}
@@ -172,6 +210,21 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _sources(settings: Settings) -> dict[str, str]:
+    """Where each setting comes from, as far as it can be told from the settings."""
+    usual = asdict(Settings())
+    return {name: "default" if value == usual[name] else "code" for name, value in asdict(settings).items()}
+
+
+def _peak_memory() -> dict[str, int]:
+    """The most resident memory so far, in bytes, of this process and of its largest child; empty where unknown."""
+    if resource is None:
+        return {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    whose = {"main": resource.RUSAGE_SELF, "largest_child": resource.RUSAGE_CHILDREN}
+    return {name: unit * resource.getrusage(who).ru_maxrss for name, who in whose.items()}
 
 
 def _now() -> str:

@@ -8,18 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from fedma.algorithms import Algorithm, check
+from fedma.algorithms import Algorithm
+from fedma.algorithms.replies import Expected, check
+from fedma.data import Dataset
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import CheckpointError, InputError
 from fedma.experiments import checkpoint
 from fedma.experiments.federation import Federation, assemble
-from fedma.experiments.methods import COMMON_INIT, algorithm
-from fedma.experiments.record import Record, check_new, unfinished
+from fedma.experiments.measure import by_client, owners
+from fedma.experiments.methods import AVERAGING, COMMON_INIT, algorithm, privacy
+from fedma.experiments.record import Record, check_new, mark, unfinished
 from fedma.experiments.settings import Settings
 from fedma.experiments.standing import Standing
-from fedma.experiments.watch import Exchange, Watch
+from fedma.experiments.watch import SILENT, Exchange, Watch
 from fedma.training import score
 from fedma.units import Weights
 from fedma.units import weights as weights_of
@@ -27,8 +31,22 @@ from fedma.units import weights as weights_of
 _NO_LIMIT = 10**6
 
 
-def run(settings: Settings, folder: Path, watch: Watch) -> Path:
+def run(
+    settings: Settings,
+    folder: Path,
+    watch: Watch = SILENT,
+    *,
+    dataset: Dataset | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Path:
     """Run every method of the settings; the run folder.
+
+    Args:
+        settings: what to run.
+        folder: the run folder.
+        watch: hears of progress.
+        dataset: your own data (`fedma.data.from_arrays`); the settings' `data` is then a mere label.
+        sources: where each setting comes from, in a word, for those who read the run; of others the default, or code.
 
     Raises:
         InputError: settings that cannot be run, or a folder that exists already; nothing is written then.
@@ -36,37 +54,43 @@ def run(settings: Settings, folder: Path, watch: Watch) -> Path:
     check_new(folder)
     if settings.equal_bytes and "fedma" not in settings.method:
         raise InputError("equal_bytes gives the others the bytes that FedMA uses: add fedma to the methods")
-    federation = assemble(settings)
-    with Record(folder, settings, federation.facts()) as record:
+    federation = assemble(settings, dataset)
+    with Record(folder, settings, federation.facts(), sources or {}) as record:
         _methods(federation, record, watch, None, {})
     return folder
 
 
-def resume(folder: Path, watch: Watch, *, workers: int = 0) -> Path:
+def resume(folder: Path, watch: Watch = SILENT, *, workers: int = 0, dataset: Dataset | None = None) -> Path:
     """Go on with an interrupted run from its last checkpoint, to the results of one that was not; the run folder.
 
     Args:
         folder: the run folder.
         watch: hears of progress.
         workers: as in `Settings`, instead of the run's own; 0 leaves them.
+        dataset: the data that were given to `run`, if they were; no copy of them is kept.
 
     Raises:
         InputError: no run folder, a run that has finished, other data than at first.
         CheckpointError: its checkpoints are damaged.
     """
     facts, settings = unfinished(folder)
+    if dataset is None and facts["data"].get("fingerprint"):
+        raise InputError(f"the run in {folder} was given its data; give them again: resume(folder, ..., dataset=...)")
     kept = checkpoint.load(folder)
-    federation = assemble(replace(settings, workers=workers or settings.workers))
+    federation = assemble(replace(settings, workers=workers or settings.workers), dataset)
     if facts["data"] != json.loads(json.dumps(federation.facts())):
         raise InputError(f"the data are not those that the run in {folder} began with; bring them back, or start anew")
     standing, held, lines = None, {}, ()
     if kept is not None:
         try:
-            standing, held, lines = Standing.from_dict(kept["standing"]), kept["held"], kept["lines"]
-        except (KeyError, TypeError) as error:
+            own = kept["run"] == mark(facts)
+            standing, held, lines = Standing.from_dict(kept["standing"]), kept["held"], json.loads(kept["lines"])
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint in {folder} is another version's ({error!r}); start anew") from error
-        if standing.method not in settings.method:
-            raise CheckpointError(f"the checkpoint in {folder} is of {standing.method!r}, not of this run; start anew")
+        if not own or standing.method not in settings.method:
+            raise CheckpointError(
+                f"the checkpoint in {folder} is of another run: bring this run's own back, or start anew"
+            )
     with Record.again(folder, facts, lines) as record:
         _methods(federation, record, watch, standing, held)
     return folder
@@ -111,8 +135,9 @@ class _Method:
         budget: int | None,
     ) -> None:
         self.name, self.federation, self.engine, self.record, self.watch = name, federation, engine, record, watch
+        self.expected = Expected.of(federation.template, federation.graph, classes=len(federation.dataset.classes))
         self.budget = budget
-        self.bound = budget if name in ("fedavg", "fedprox") else None
+        self.bound = budget if name in AVERAGING else None
         """No further round where it would pass so many bytes."""
 
     def run(self, standing: Standing | None, held: Mapping[int, Weights]) -> Traffic:
@@ -128,14 +153,16 @@ class _Method:
             clients=members,
             rounds=settings.rounds if self.bound is None else _NO_LIMIT,
             initial=initial[members[0]] if common else {},
+            widths=federation.widths,
         )
+        self.exchanges = server.exchanges
         self.engine.reset(initial, held=held if standing else {})
         standing = standing or Standing(self.name, server.start(), budget=self.budget)
         self.started = time.monotonic() - standing.seconds
         while not standing.ended:
             standing = self._exchange(server, standing)
-            value = {"standing": standing.to_dict(), "held": self.engine.held, "lines": self.record.lines}
-            checkpoint.save(self.record.folder, value)
+            value = {"standing": standing.to_dict(), "held": self.engine.held, "lines": json.dumps(self.record.lines)}
+            checkpoint.save(self.record.folder, {"run": self.record.mark, **value})
         self.record.save(self.name, standing.models, federation.header())
         return standing.traffic
 
@@ -155,7 +182,7 @@ class _Method:
             )
         )
         replies = self.engine.deliver(asks, done=self.watch.reply)
-        check(asks, replies)
+        check(asks, replies, self.expected)
         standing = replace(standing, state=server.absorb(state, replies), traffic=standing.traffic.plus(asks, replies))
         if not standing.state.exchange:
             total = standing.traffic.up + standing.traffic.down
@@ -170,8 +197,19 @@ class _Method:
         if self.name == "ensemble":
             alone = [self._score([own]) for own in predictions]
             mean = {"accuracy": sum(own["accuracy"] or 0.0 for own in alone) / len(alone), "loss": None}
-            self._write("local", standing, mean, standing.models[:1], {"bytes_up": 0, "bytes_down": 0})
-        self._write(self.name, standing, self._score(predictions), standing.models, {})
+            free = {"bytes_up": 0, "bytes_down": 0, "own_accuracy": [own["accuracy"] for own in alone]}
+            all_here = len(predictions) == len(self.federation.members)
+            each = self._by_client(predictions) if all_here and standing.ended else {}
+            self._write("local", standing, mean, standing.models[:1], free | each)
+        # A number for each client, of thousands perhaps, at the end alone.
+        each = self._by_client([torch.stack(list(predictions)).mean(0)]) if standing.ended else {}
+        more = {"owners": owners(standing.state.maps), **each}
+        self._write(self.name, standing, self._score(predictions), standing.models, more)
+
+    def _by_client(self, predictions: Sequence[Tensor]) -> dict[str, Any]:
+        """How each client fares, by its own model or by the one for all."""
+        counts = torch.stack([client.class_counts for client in self.federation.clients[:-1]])
+        return {"client_accuracy": by_client(predictions, self.federation.dataset.test.labels, counts)}
 
     def _score(self, predictions: Sequence[Tensor]) -> dict[str, float | None]:
         scored = score(predictions, self.federation.dataset.test.labels)
@@ -199,11 +237,20 @@ class _Method:
             "client_parameters": _parameters(weights_of(self.federation.template)),
             "widths": self._widths(models[0]),
             "seconds": round(time.monotonic() - self.started, 3),
+            **({} if free else self._privacy(standing.state.round)),
             **more,
             "final": standing.ended,
         }
         self.record.add(line)
         self.watch.result(line)
+
+    def _privacy(self, rounds: int) -> dict[str, float | None]:
+        """What so many rounds cost a client that took part in all of them."""
+        settings, hiding = self.federation.settings, privacy(self.federation.settings)
+        if hiding is None:
+            return {}
+        epsilon = hiding.epsilon(rounds * self.exchanges, delta=settings.dp_delta)
+        return {"epsilon": epsilon if math.isfinite(epsilon) else None, "delta": settings.dp_delta}
 
     def _widths(self, weights: Weights) -> dict[str, list[int]]:
         """Per group, the clients' width and the global model's."""

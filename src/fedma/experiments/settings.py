@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fedma.errors import InputError
+from fedma.experiments.presence import presence
 
 # The choices are spelt out: help and validation read them, and importing the rooms that know them takes seconds.
-Method = Literal["fedavg", "fedprox", "pfnm", "fedma", "ensemble", "pooled"]
+Method = Literal["fedavg", "fedprox", "fedavgm", "fedadam", "pfnm", "fedma", "ensemble", "pooled"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shards", "natural"]
+
+_LISTS: dict[str, tuple[type, ...]] = {"method": (str,), "join": (str,), "leave": (str,), "widths": (float, int)}
+"""Settings of several values, and of which kind these are."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,25 @@ class Settings:
         natural: the column that names each image's owner, for the natural partition (of text it is known).
         min_windows: of text: leave out speaking roles with fewer windows.
         classes_per_client: for the pathological partition.
-        rounds: communication rounds of FedAvg, FedProx, FedMA (and as many times the local epochs when pooled).
-        equal_bytes: give FedAvg and FedProx as many bytes as FedMA uses (at least one round), instead of `rounds`.
-        participation: the part of the clients that takes part in a round of FedAvg and FedProx, drawn anew for each;
-            1 for all.
+        min_samples: the least that any client holds; lower it for thousands of clients.
+        rounds: communication rounds (and as many times the local epochs when pooled).
+        equal_bytes: give FedAvg and its kin as many bytes as FedMA uses (at least one round), instead of `rounds`.
+        participation: the part of the clients that takes part in a round of FedAvg and its kin and of FedMA, drawn
+            anew for each; 1 for all.
+        join: CLIENT:ROUND, clients (from 0) that are there from a later round (from 1) on.
+        leave: CLIENT:ROUND, clients that are away from a round on; they may join again.
+        widths: how wide the clients' models are, as parts of the model's widths, given to the clients in turn: 1 0.5
+            halves every second client's (FedMA, PFNM, ensemble).
         local_epochs: epochs of local training in a round.
         retrain_epochs: FedMA: epochs after each matching; by default as `local_epochs`.
         output_epochs: FedMA: epochs of the output layer when all is matched; by default 3 × `retrain_epochs`.
         output_lr: FedMA: learning rate of these; by default a tenth of `lr`.
+        newcomers: FedMA: a client that joins starts from a part of the "global" model, or from its "own" one.
+        later: FedMA: later rounds start from each client's "own" part of the global model, or all of the "global" one.
+        rematch: FedMA: match "always"; after the first round "never", so that later rounds are one exchange each, in
+            which slots are averaged over their owners; or from the first layer on whose units "drift" from their slots.
+        steps_per_exchange: FedMA: how many layers to match in one exchange.
+        fitted: FedMA: fit clients' next layers to the averaged units, before they are trained, instead of moving them.
         optimizer: "sgd" or "adam".
         lr: learning rate.
         momentum: of SGD.
@@ -46,12 +61,21 @@ class Settings:
         batch_size: samples in a step.
         augment: shift images by up to 4 pixels and flip half of them, at random, in training.
         proximal: FedProx's proximal term mu.
+        server_lr: FedAvgM and FedAdam: the server's learning rate; by default 1 and 0.01.
+        server_momentum: FedAvgM and FedAdam: momentum at the server.
         init: clients start from "common" weights or "independent" ones; "auto": common for FedAvg, FedProx and pooled
             training, independent for the others, as in the papers.
         hyper: matching: "empirical" learns its variances; "reference" uses the FedMA authors' constants.
         gamma: matching: mass of the beta process, which governs growth; by default as `hyper` has it.
         grow: whether the global model may be wider than the clients'.
         max_growth: how many times as wide as the clients' the global model may become.
+        robust: averages over clients, or in FedMA over a slot's owners: "mean"; "trimmed", without the fifth of them at
+            either end, value by value; or "median".
+        clip: scale down updates (FedMA: weights) more than so many times as large as the median client's.
+        dp_clip: local privacy: the most by which a client's message may differ from what the server knew.
+        dp_noise: local privacy: standard deviation of the noise on what a client sends, as a multiple of `dp_clip`.
+        dp_delta: the delta at which the privacy loss epsilon is reported.
+        dp_secure: draw this noise from the operating system, not from the seed; no run is like another then.
         limit: use only so many training samples, of each owner where samples have owners.
         test_limit: judge by only so many test samples, of each owner likewise.
         seed: of everything that is random.
@@ -69,13 +93,22 @@ class Settings:
     natural: str | None = None
     min_windows: int = 10_000
     classes_per_client: int = 2
+    min_samples: int = 10
     rounds: int = 1
     equal_bytes: bool = False
     participation: float = 1.0
+    join: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
+    widths: tuple[float, ...] = (1.0,)
     local_epochs: int = 5
     retrain_epochs: int | None = None
     output_epochs: int | None = None
     output_lr: float | None = None
+    newcomers: Literal["global", "own"] = "global"
+    later: Literal["own", "global"] = "own"
+    rematch: Literal["always", "drift", "never"] = "always"
+    steps_per_exchange: int = 1
+    fitted: bool = False
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr: float = 0.01
     momentum: float = 0.9
@@ -83,11 +116,19 @@ class Settings:
     batch_size: int = 32
     augment: bool = False
     proximal: float = 0.01
+    server_lr: float | None = None
+    server_momentum: float = 0.9
     init: Literal["auto", "common", "independent"] = "auto"
     hyper: Literal["empirical", "reference"] = "empirical"
     gamma: float | None = None
     grow: bool = True
     max_growth: float = 1.5
+    robust: Literal["mean", "trimmed", "median"] = "mean"
+    clip: float | None = None
+    dp_clip: float | None = None
+    dp_noise: float = 0.0
+    dp_delta: float = 1e-5
+    dp_secure: bool = False
     limit: int | None = None
     test_limit: int | None = None
     seed: int = 0
@@ -109,21 +150,45 @@ class Settings:
             _check_choice("method", method, METHODS)
         _check_choice("init", self.init, ("auto", "common", "independent"))
         _check_choice("hyper", self.hyper, ("empirical", "reference"))
+        _check_choice("newcomers", self.newcomers, ("global", "own"))
+        _check_choice("later", self.later, ("own", "global"))
+        _check_choice("rematch", self.rematch, ("always", "drift", "never"))
         _check_choice("precision", self.precision, ("fp32", "bf16"))
-        for name in ("clients", "rounds", "local_epochs", "batch_size", "limit", "max_growth", "classes_per_client"):
+        for name in ("clients", "rounds", "local_epochs", "batch_size", "limit", "max_growth"):
             _check_range(name, getattr(self, name), least=1)
-        for name in ("test_limit", "min_windows"):
+        for name in ("steps_per_exchange", "classes_per_client", "min_samples", "test_limit", "min_windows"):
             _check_range(name, getattr(self, name), least=1)
         for name in ("workers", "retrain_epochs", "output_epochs", "proximal", "weight_decay"):
             _check_range(name, getattr(self, name), least=0)
-        for name in ("alpha", "lr", "output_lr", "gamma"):
+        _check_choice("robust", self.robust, ("mean", "trimmed", "median"))
+        for name in ("alpha", "lr", "output_lr", "gamma", "server_lr", "clip", "dp_clip"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} must be positive and finite; got {value}")
+        if not 0 <= self.server_momentum < 1:
+            raise InputError(f"server_momentum must be at least 0 and below 1; got {self.server_momentum}")
+        self._check_privacy()
+        self._check_members()
+
+    def _check_members(self) -> None:
         if not 0 < self.participation <= 1:
             raise InputError(f"participation must be above 0 and at most 1; got {self.participation}")
-        if self.participation < 1 and (rest := set(self.method) - {"fedavg", "fedprox", "pooled"}):
-            raise InputError(f"participation below 1 is for fedavg and fedprox; leave out {', '.join(sorted(rest))}")
+        if not self.widths or not all(0 < factor <= 1 for factor in self.widths):
+            raise InputError(f"widths must be parts of the model's widths, above 0 and at most 1; got {self.widths}")
+        presence(self.join, self.leave, clients=self.clients, rounds=self.rounds)
+        once = {"pfnm", "ensemble"}
+        if (self.participation < 1 or self.join or self.leave) and (odd := sorted(once & set(self.method))):
+            raise InputError(f"participation, join, leave: {', '.join(odd)} takes all clients once; leave it out")
+        if min(self.widths) < 1 and (odd := sorted(set(self.method) - once - {"fedma", "pooled"})):
+            raise InputError(f"widths below 1: {', '.join(odd)} cannot average different widths; leave it out")
+
+    def _check_privacy(self) -> None:
+        if not 0 <= self.dp_noise < math.inf:
+            raise InputError(f"dp_noise must be at least 0 and finite; got {self.dp_noise}")
+        if not 0 < self.dp_delta < 1:
+            raise InputError(f"dp_delta must be between 0 and 1; got {self.dp_delta}")
+        if self.dp_clip is None and (self.dp_noise or self.dp_secure):
+            raise InputError("dp_noise and dp_secure are for clipped messages: give dp_clip too")
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -161,17 +226,19 @@ def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise InputError(f"{source}: {name} = {value!r} should be {' or '.join(t.__name__ for t in wanted)}")
     values = dict(data)
-    if "method" in values:
-        values["method"] = (values["method"],) if isinstance(values["method"], str) else tuple(values["method"])
+    for name in values.keys() & _LISTS.keys():
+        values[name] = (values[name],) if isinstance(values[name], _LISTS[name]) else tuple(values[name])
+        if not all(isinstance(item, _LISTS[name]) for item in values[name]):
+            raise InputError(f"{source}: {name} = {values[name]!r} holds something of another kind")
     return Settings(**values)
 
 
 def _kind(default: object, name: str) -> tuple[type, ...]:
     """The types that a value of a setting may have."""
-    if name in ("output_lr", "gamma") or isinstance(default, float):
+    if name in ("output_lr", "gamma", "server_lr", "clip", "dp_clip") or isinstance(default, float):
         return (float, int)
     if name == "natural":
         return (str,)
     if default is None:
         return (int,)
-    return (str, list, tuple) if name == "method" else (type(default),)
+    return (*_LISTS[name], list, tuple) if name in _LISTS else (type(default),)

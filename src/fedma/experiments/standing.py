@@ -1,10 +1,10 @@
 """Where a method of a run stands after an exchange."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from fedma.algorithms import State
+from fedma.algorithms import Moments, State
 from fedma.engines import Traffic
 from fedma.units import Weights
 
@@ -45,4 +45,19 @@ class Standing:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Standing":
         """The standing of these values; KeyError or TypeError where they are of another version."""
-        return cls(**{**data, "state": State(**data["state"]), "traffic": Traffic(**data["traffic"])})
+        if not isinstance(data, Mapping) or not isinstance(data["state"], Mapping):
+            raise TypeError("no names and values")
+        state, traffic = data["state"], data["traffic"]
+        blank = cls(data["method"], Moments() if "first" in state else State())
+        return _filled(blank, {**data, "state": _filled(blank.state, state), "traffic": _filled(Traffic(), traffic)})
+
+
+def _filled(blank: Any, values: Mapping[str, Any]) -> Any:
+    """The dataclass with these values instead of its own, each of the type that it has there."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"no names and values, but a {type(values).__name__}")
+    kinds = {own.name: type(getattr(blank, own.name)) for own in fields(blank)}
+    for name, kind in kinds.items():
+        if kind is not type(None) and type(values[name]) is not kind:
+            raise TypeError(f"{name} is a {type(values[name]).__name__}, no {kind.__name__}")
+    return replace(blank, **values)

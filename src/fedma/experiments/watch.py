@@ -41,3 +41,19 @@ class Watch(Protocol):
 
     def result(self, line: Mapping[str, Any]) -> None:
         """A model was evaluated; the line that goes into results.jsonl."""
+
+
+class Silent:
+    """Hears of a run's progress, and says nothing."""
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Nothing."""
+
+    def reply(self, reply: Reply) -> None:
+        """Nothing."""
+
+    def result(self, line: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+SILENT: Watch = Silent()

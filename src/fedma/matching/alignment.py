@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from fedma.errors import MatchingError
+from fedma.matching.solvers import best_columns
 from fedma.units import Place, UnitGraph, Weights
 from fedma.units.layout import Maps, Widths, extent, positions
 
@@ -151,7 +151,7 @@ def assign(gain: Tensor) -> Tensor:
         LongTensor (…, rows).
     """
     flat = gain.reshape(-1, *gain.shape[-2:]).numpy(force=True)
-    columns = [torch.from_numpy(linear_sum_assignment(matrix, maximize=True)[1]) for matrix in flat]
+    columns = [torch.from_numpy(best_columns(matrix, maximize=True)) for matrix in flat]
     return torch.stack(columns).view(gain.shape[:-1])
 
 

@@ -1,7 +1,9 @@
 """Averages of the clients' tensors under known assignments."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ from fedma.errors import InputError
 from fedma.matching.features import output_axis
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
+
+_Where = tuple[Tensor, ...] | EllipsisType
+"""Where a client's part of a tensor lies in the global one: indices, or all of it."""
 
 
 def average(
@@ -23,6 +28,8 @@ def average(
     owned: Sequence[Maps] | None = None,
     samples: Sequence[float] | None = None,
     class_counts: Tensor | None = None,
+    unowned: Mapping[str, Tensor] | None = None,
+    trim: float = 0.0,
 ) -> Weights:
     """The named global tensors: each entry is the weighted mean over the clients that own the unit it makes.
 
@@ -43,29 +50,34 @@ def average(
         samples: per client, its weight in pooled statistics; by default its share.
         class_counts: (clients, classes) training samples; where given, the entries of an output class are weighted
             by the clients' counts of that class instead (by `shares` for a class that nobody has).
+        unowned: global tensors whose entries stay where no client is an owner; by default these are zero.
+        trim: the part of an entry's owners whose values are left out at each end, the smallest and the largest, in
+            [0, 0.5]: 0 is the mean, 0.5 the median. While no more owners lie than are left out at an end, the
+            result stays among the values of the others, whatever the shares.
 
     Raises:
         InputError: class counts of another number of classes than the outputs.
 
     Source: FedMA, Algorithm 1 (matched averages; last layer weighted by class proportions). Departure: the shares,
-        which the paper keeps equal in matched layers.
+        which the paper keeps equal in matched layers. Trimming: Yin et al., "Byzantine-Robust Distributed Learning",
+        ICML 2018, Definitions 1 and 2, here over the owners of a slot, and with shares.
     """
     names = list(names)
-    owners = [_Owner(*own) for own in zip(maps, owned or [{}] * len(maps), strict=True)]
+    rule = _Rule(tuple(_Owner(*own) for own in zip(maps, owned or [{}] * len(maps), strict=True)), widths, trim)
     pooled = {name for pair in graph.statistics if pair[0] in names for name in pair}
     result: Weights = {}
     for name in names:
         if name in pooled:
             continue
-        if not clients[0][name].is_floating_point() or clients[0][name].dim() == 0:
+        if not clients[0][name].is_floating_point():
             result[name] = clients[0][name].clone()
             continue
         by_class = _class_shares(graph, name, clients[0][name], shares, class_counts)
-        result[name] = _mean([c[name] for c in clients], graph, name, owners=owners, widths=widths, shares=by_class)
-    for mean, variance in graph.statistics:
-        if mean in names:
-            weights = samples or shares
-            result.update(_pooled(clients, graph, (mean, variance), owners=owners, widths=widths, shares=weights))
+        rest = 0.0 if unowned is None else unowned[name].double()
+        result[name] = _mean([c[name] for c in clients], graph, name, rule=rule, shares=by_class, rest=rest)
+    for pair in graph.statistics:
+        if pair[0] in names:
+            result.update(_pooled(clients, graph, pair, rule=rule, shares=samples or shares, unowned=unowned))
     return {name: result[name] for name in names}
 
 
@@ -91,29 +103,60 @@ def _mean(
     graph: UnitGraph,
     name: str,
     *,
-    owners: Sequence["_Owner"],
-    widths: Widths,
+    rule: "_Rule",
     shares: Sequence[float | Tensor],
+    rest: float | Tensor,
 ) -> Tensor:
-    """The weighted mean of one tensor over its owners, in float64, cast back."""
-    total = torch.zeros(graph.shape(name, widths), dtype=torch.float64)
-    counted = _axes_of_owners(graph, name)
-    mass = torch.zeros([n if d in counted else 1 for d, n in enumerate(total.shape)], dtype=torch.float64)
-    groups = set().union(*(graph.groups_on(name, axis) for axis in counted))
-    for tensor, owner, share in zip(tensors, owners, shares, strict=True):
+    """The weighted mean of one tensor over its owners, in float64, cast back; without owners it is `rest`."""
+    shape, counted = graph.shape(name, rule.widths), _axes_of_owners(graph, name)
+    owned = [n if d in counted else 1 for d, n in enumerate(shape)]
+    parts = _parts(tensors, graph, name, rule)
+    if rule.trim:
+        values = torch.zeros(len(tensors), *shape, dtype=torch.float64)
+        weights = torch.zeros(len(tensors), *owned, dtype=torch.float64)
+        for value, weight, share, (tensor, place) in zip(values, weights, shares, parts, strict=True):
+            value[place] = tensor.double()
+            weight[_counted(place, counted)] = share
+        total, mass = _trimmed(values, weights.expand_as(values), rule.trim)
+    else:
+        total, mass = torch.zeros(shape, dtype=torch.float64), torch.zeros(owned, dtype=torch.float64)
+        for share, (tensor, place) in zip(shares, parts, strict=True):
+            total[place] += share * tensor.double()
+            mass[_counted(place, counted)] += share
+    return torch.where(mass > 0, total / mass.clamp(min=torch.finfo(torch.float64).tiny), rest).to(tensors[0].dtype)
+
+
+def _parts(tensors: Sequence[Tensor], graph: UnitGraph, name: str, rule: "_Rule") -> Iterator[tuple[Tensor, _Where]]:
+    """What each client contributes to one tensor, and where in the global one it belongs."""
+    groups = set().union(*(graph.groups_on(name, axis) for axis in _axes_of_owners(graph, name)))
+    for tensor, owner in zip(tensors, rule.owners, strict=True):
         kept = {group: slots for group, slots in owner.owned.items() if group in groups - set(owner.maps)}
         maps = {**owner.maps, **kept}
         if not graph.groups_of(name) & set(maps):
-            total += share * tensor.double()
-            mass += share
+            yield tensor, ...
             continue
         if kept:
-            present = {**widths, **{group: own.shape[-1] for group, own in owner.maps.items()}}
+            present = {**rule.widths, **{group: own.shape[-1] for group, own in owner.maps.items()}}
             tensor = tensor[graph.index(name, kept, present)]
-        place = graph.index(name, maps, widths)
-        total[place] += share * tensor.double()
-        mass[tuple(p if d in counted else torch.tensor(0) for d, p in enumerate(place))] += share
-    return torch.where(mass > 0, total / mass.clamp(min=torch.finfo(torch.float64).tiny), 0.0).to(tensors[0].dtype)
+        yield tensor, graph.index(name, maps, rule.widths)
+
+
+def _counted(place: _Where, axes: set[int]) -> _Where:
+    """The same place where only these axes count."""
+    if isinstance(place, tuple):
+        return tuple(p if d in axes else torch.tensor(0) for d, p in enumerate(place))
+    return place
+
+
+def _trimmed(values: Tensor, weights: Tensor, trim: float) -> tuple[Tensor, Tensor]:
+    """Weighted sums of values along the first axis, and of their weights, without the ends; weight 0 is no value."""
+    number = (weights > 0).sum(0)
+    cut = torch.minimum((trim * number + 1e-9).long(), ((number - 1) // 2).clamp(min=0))
+    values, order = torch.where(weights > 0, values, math.inf).sort(0)
+    rank = torch.arange(len(values)).view(-1, *[1] * (values.dim() - 1))
+    inner = (rank >= cut) & (rank < number - cut)
+    weights = weights.gather(0, order) * inner
+    return (torch.where(inner, values, 0.0) * weights).sum(0), weights.sum(0)
 
 
 @dataclass(frozen=True)
@@ -122,6 +165,15 @@ class _Owner:
 
     maps: Maps
     owned: Maps
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How to average: who owns what, the global widths, and the part of the owners left out at each end."""
+
+    owners: tuple[_Owner, ...]
+    widths: Widths
+    trim: float
 
 
 def _axes_of_owners(graph: UnitGraph, name: str) -> set[int]:
@@ -137,15 +189,28 @@ def _pooled(
     graph: UnitGraph,
     pair: tuple[str, str],
     *,
-    owners: Sequence["_Owner"],
-    widths: Widths,
+    rule: "_Rule",
     shares: Sequence[float],
+    unowned: Mapping[str, Tensor] | None,
 ) -> Weights:
-    """Mean and variance of the union of the clients' samples, from each client's own."""
+    """Mean and variance of the union of the clients' samples, from each client's own.
+
+    Trimmed, the moments may come from different clients; the variance is then at least that within clients.
+    """
     mean, variance = pair
-    first = [c[mean].double() for c in clients]
-    second = [c[variance].double() + c[mean].double() ** 2 for c in clients]
-    centre = _mean(first, graph, mean, owners=owners, widths=widths, shares=shares)
-    moment = _mean(second, graph, variance, owners=owners, widths=widths, shares=shares)
+    first, second = zip(*(_moments(c, pair) for c in clients), strict=True)
+    rest = (0.0, 0.0) if unowned is None else _moments(unowned, pair)
+    centre = _mean(first, graph, mean, rule=rule, shares=shares, rest=rest[0])
+    moment = _mean(second, graph, variance, rule=rule, shares=shares, rest=rest[1])
+    least = torch.zeros(())
+    if rule.trim:
+        own = [c[variance].double() for c in clients]
+        least = _mean(own, graph, variance, rule=rule, shares=shares, rest=0.0)
     dtype = clients[0][mean].dtype
-    return {mean: centre.to(dtype), variance: (moment - centre**2).clamp(min=0).to(dtype)}
+    return {mean: centre.to(dtype), variance: (moment - centre**2).clamp(min=least).to(dtype)}
+
+
+def _moments(client: Mapping[str, Tensor], pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
+    """First and second moment, from mean and variance."""
+    mean, variance = (client[name].double() for name in pair)
+    return mean, variance + mean**2

@@ -77,8 +77,28 @@ def directions(
     if scales is None:
         return [own.double() for own in rows], slots
     means = slot_means([scale[:, None] for scale in scales], assignments)
-    scaled = [normalize(own.double()) * scale.double()[:, None] for own, scale in zip(rows, scales, strict=True)]
-    return scaled, normalize(slots) * means
+    return [_scaled(*pair) for pair in zip(rows, scales, strict=True)], _scaled(slots, means[:, 0])
+
+
+def fitted(
+    own: Weights, slots: Weights, graph: UnitGraph, group: str, assignment: Tensor, *, widths: tuple[Widths, Widths]
+) -> Weights:
+    """The tensors of one client that read this group's units, fitted to slots that are known already.
+
+    Args:
+        own: the client's tensors; what its units of this group read is in global order.
+        slots: the global tensors that make the group's units.
+        graph: the model's unit graph.
+        group: whose units.
+        assignment: unit → slot.
+        widths: the client's, before and after.
+    """
+    rows, scales = drives([own, slots], graph, group, names=slots, widths=widths)
+    if scales is None:
+        units, means = (part.double() for part in rows)
+    else:
+        units, means = (_scaled(*pair) for pair in zip(rows, scales, strict=True))
+    return carry(own, graph, group, fit(units, means, assignment), widths=widths[0])
 
 
 def unexplained(
@@ -109,6 +129,11 @@ def unexplained(
             lost += float((read * (missed @ read)).sum())
             whole += float((read * (own @ read)).sum())
     return lost / whole if whole else 0.0
+
+
+def _scaled(rows: Tensor, scale: Tensor) -> Tensor:
+    """Rows of the lengths that a normalisation gives them, float64."""
+    return normalize(rows.double()) * scale.double()[:, None]
 
 
 def _norms(graph: UnitGraph, group: str) -> list[str]:
@@ -166,7 +191,7 @@ def carry(weights: Weights, graph: UnitGraph, group: str, combination: Tensor, *
     """The tensors that read this group's units, reading slots instead: each unit's weight shared out by its row.
 
     Args:
-        weights: a client's tensors.
+        weights: a client's tensors, or some of them.
         graph: the model's unit graph.
         group: whose units.
         combination: units × slots, from `fit`.
@@ -175,7 +200,7 @@ def carry(weights: Weights, graph: UnitGraph, group: str, combination: Tensor, *
     wide = {**widths, group: combination.shape[1]}
     carried: Weights = {}
     for place in graph.places(group):
-        if place.role == "in":
+        if place.role == "in" and place.tensor in weights:
             axis = graph.layouts[place.tensor][place.axis]
             before, after = positions(axis, group, widths), positions(axis, group, wide)
             old = weights[place.tensor].movedim(place.axis, 0)

@@ -3,19 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
 from fedma.matching.average import average
 from fedma.matching.c2m3 import c2m3
+from fedma.matching.features import output_axis
 from fedma.matching.fitting import can_fit, carry, directions, drives, fit, unexplained
 from fedma.matching.groups import Matcher, match_step, original_order, slots
 from fedma.matching.rebasin import rebasin
+from fedma.matching.regmean import regression_means
 from fedma.matching.steps import Step, steps
 from fedma.matching.transport import ot_fuse
 from fedma.matching.variance import mean_variances
 from fedma.seeds import number
 from fedma.units import UnitGraph, Weights
+from fedma.units.activity import Moments
 from fedma.units.layout import Maps, Widths
 
 Assignments = dict[str, tuple[Tensor, ...]]
@@ -35,6 +39,7 @@ def fuse_weights(
     matcher: Matcher,
     fitted: bool = False,
     tries: int = TRIES,
+    moments: Sequence[Moments] | None = None,
 ) -> tuple[Weights, Assignments]:
     """The fused weights and the assignments, from the models' weights, widths and one unit graph.
 
@@ -45,19 +50,26 @@ def fuse_weights(
         The weights, and per group for each model the slot of each unit: LongTensor (units), or (blocks…, units) with
         blocks in global order. No assignments for the matcher "ot", whose couplings are none.
     """
-    mean = partial(average, graph=graph, names=models[0], shares=shares, samples=samples, class_counts=class_counts)
     if matcher.name == "ot":
         joined = ot_fuse(models, graph, widths=widths, shares=shares, samples=samples, class_counts=class_counts)
         return joined, {}
     if matcher.name in _ALL_AT_ONCE:
         assignments = _ALL_AT_ONCE[matcher.name](models, graph, widths=widths, seed=matcher.seed)
-        global_widths = {**widths[0], **{group: slots(found) for group, found in assignments.items()}}
-        return mean(models, maps=_own_orders(assignments, graph, len(models)), widths=global_widths), assignments
-    moved, assignments, wide = _matched(models, graph, widths, matcher, class_counts, tries=tries if fitted else 0)
-    owned = _own_orders(assignments, graph, len(models))
-    fused = mean(moved, maps=[{}] * len(models), owned=owned, widths=wide)
+        wide: Widths = {**widths[0], **{group: slots(found) for group, found in assignments.items()}}
+        owned = _own_orders(assignments, graph, len(models))
+        moved = [graph.scatter(model, own, wide) for model, own in zip(models, owned, strict=True)]
+    else:
+        moved, assignments, wide = _matched(models, graph, widths, matcher, class_counts, tries=tries if fitted else 0)
+        owned = _own_orders(assignments, graph, len(models))
+    in_order: dict[str, Any] = {"owned": owned, "widths": wide, "shares": shares}
+    fused = average(
+        moved, graph, names=models[0], maps=[{}] * len(models), samples=samples, class_counts=class_counts, **in_order
+    )
     if fitted:
-        fused.update(mean_variances(moved, graph, owned=owned, shares=shares, widths=wide))
+        fused.update(mean_variances(moved, graph, **in_order))
+    if moments is not None:
+        means = {name: own for name, own in fused.items() if class_counts is None or output_axis(graph, name) is None}
+        fused.update(regression_means(moved, graph, means=means, moments=moments, **in_order))
     return fused, assignments
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import gammaln
 from torch import Tensor
 
 from fedma.errors import InputError
@@ -11,6 +10,7 @@ from fedma.matching.learn import Spread, first_guess, learn
 from fedma.matching.prior import Array, Prior
 from fedma.matching.products import Index, squares
 from fedma.matching.quadratic import Quadratic
+from fedma.matching.solvers import log_beta
 
 
 class Block:
@@ -112,7 +112,7 @@ class Seating:
     def objective(self) -> float:
         """Twice the log joint density of weights and seats, all clients being seated, up to a constant."""
         J, m = len(self.widths), self.owners[self.owners > 0]
-        popularity = 2 * float((gammaln(m) + gammaln(J - m + 1) - gammaln(J + 1)).sum())
+        popularity = 2 * float(log_beta(m, J - m + 1).sum())
         popularity += 2 * len(m) * float(np.log(self.gamma))
         return self.units.evidence() + self.pairs.evidence() + popularity
 

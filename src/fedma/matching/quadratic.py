@@ -5,10 +5,10 @@ from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fedma.matching.prior import Array
 from fedma.matching.products import Index
+from fedma.matching.solvers import best_columns
 
 _STEPS = 30
 _GAP = 1e-9
@@ -49,14 +49,14 @@ class Quadratic:
         each = np.arange(units)
         if start is None:
             P, slope = np.full((units, slots), 1 / slots), self._middle()
-            best = -np.inf, _assign(self.gains)
+            best = -np.inf, best_columns(self.gains, maximize=True)
         else:
             P, slope = np.zeros((units, slots)), self._slope(start)
             P[each, start] = 1
             best = self._value(start, slope), start
         for _ in range(_STEPS):
             gradient = self.gains + slope
-            corner = _assign(gradient)
+            corner = best_columns(gradient, maximize=True)
             up = float(gradient[each, corner].sum() - np.vdot(P, gradient))
             if up <= _GAP * float(np.abs(gradient[each, corner]).sum()):
                 break
@@ -68,7 +68,7 @@ class Quadratic:
             P *= 1 - step
             P[each, corner] += step
             slope += step * change
-        rounded = _assign(P)
+        rounded = best_columns(P, maximize=True)
         if (rounded != best[1]).any():
             best = max(best, (self.value(rounded), rounded), key=itemgetter(0))
         return best[1], best[0]
@@ -101,8 +101,3 @@ class Quadratic:
     @cached_property
     def _pairs(self) -> Array:
         return self.prices + self.prices.T
-
-
-def _assign(gains: Array) -> Index:
-    chosen: Index = linear_sum_assignment(gains, maximize=True)[1]
-    return chosen

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
 from torch import Tensor
 
 from fedma.matching.learn import Spread
 from fedma.matching.prior import Array, Prior
 from fedma.matching.products import Index, Products, squares
 from fedma.matching.rule import Rule
+from fedma.matching.solvers import log_beta
 
 OWN = -1
 """Stands for "a slot of its own" where the slot of a unit is asked."""
@@ -131,7 +131,7 @@ class Slots:
         J, s, m, tau = self.rule.clients, self.prior.unit_scale, self.owners[self.rows], self.prior.relative_tau
         weight, mean = self.weight[self.rows], self.prior.mean
         fit = float((self.squares() / (tau + weight)).sum()) / s
-        fit += 2 * float((gammaln(m) + gammaln(J - m + 1) - gammaln(J + 1)).sum())
+        fit += 2 * float(log_beta(m, J - m + 1).sum())
         fit += 2 * len(m) * float(np.log(self.rule.gamma))
         if self.rule.reference:  # from values centred on mu0, as they are here, back to H and h0
             return fit + float((2 * self.sums.sum(axis=0) * mean + weight.sum(axis=0) * mean**2).sum()) / s

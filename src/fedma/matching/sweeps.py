@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fedma.errors import MatchingError
 from fedma.matching.prior import Array
 from fedma.matching.products import Index
 from fedma.matching.seating import OWN, Slots
+from fedma.matching.solvers import best_columns
 
 _REFERENCE_WIDTH = 700
 _FIRST_COLUMNS = 16
@@ -106,8 +106,7 @@ def _solve(gains: Array, columns: int, *, prices: Array | float = 0.0, least: fl
     costs[:, count:] = prices
     if not np.isfinite(costs).all():
         raise MatchingError("weights or variances are so far apart that scores overflow; rescale them")
-    chosen: Index = linear_sum_assignment(costs)[1]
-    return chosen
+    return best_columns(costs)
 
 
 def _total(gains: Array, chosen: Index) -> float:

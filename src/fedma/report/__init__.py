@@ -1,9 +1,30 @@
 """Tables and figures from run folders: reads result files, and nothing else of the library but its errors."""
 
+from fedma.report.experiment import Course, Drawing, Ends, Measured, read_experiment
+from fedma.report.experiment_figure import draw_experiment
+from fedma.report.experiment_table import experiment_markdown, write_experiment_csv
 from fedma.report.figure import plot
 from fedma.report.results import Evaluation, Run, read
 from fedma.report.summary import rows
 from fedma.report.tables import markdown, table, write_csv
 from fedma.report.writing import report
 
-__all__ = ["Evaluation", "Run", "markdown", "plot", "read", "report", "rows", "table", "write_csv"]
+__all__ = [
+    "Course",
+    "Drawing",
+    "Ends",
+    "Evaluation",
+    "Measured",
+    "Run",
+    "draw_experiment",
+    "experiment_markdown",
+    "markdown",
+    "plot",
+    "read",
+    "read_experiment",
+    "report",
+    "rows",
+    "table",
+    "write_csv",
+    "write_experiment_csv",
+]

@@ -1,6 +1,5 @@
-"""Accuracy against megabytes: one panel for each case, one line, point or level for each method."""
+"""Accuracy against megabytes, rounds or local epochs: a panel a case; a line, point or level a method."""
 
-import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +7,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from fedma.errors import InputError, MissingExtra
+from fedma.errors import InputError
+from fedma.report.picture import GRID, PAPER, Picture, blank, imported, style, together
 from fedma.report.results import NAMES, Run
-from fedma.report.summary import Case, Point, cases, curve
+from fedma.report.summary import Case, Point, cases, curve, shortened
+
+__all__ = ["OTHERS", "STYLES", "accuracy", "imported", "plot"]
 
 FORMATS = (".png", ".svg", ".pdf")
+
+AXES = {
+    "megabytes": ("bytes", "megabytes sent, up and down, all clients"),
+    "round": ("rounds", "rounds of communication"),
+    "local_epochs": ("local epochs", "epochs of local training of each client"),
+}
+"""What accuracy is drawn against: attributes of evaluations, in a word, and as the axis has it."""
 
 LOGARITHMIC_ABOVE = 20
 """Ratio of the largest to the smallest megabytes beyond which their axis is logarithmic."""
@@ -24,6 +33,8 @@ STYLES = {
     "fedma": ("#D55E00", "o", "-"),
     "fedavg": ("#0072B2", "s", "-"),
     "fedprox": ("#56B4E9", "^", "-."),
+    "fedavgm": ("#332288", "v", "-"),
+    "fedadam": ("#B8860B", "X", "-"),
     "pfnm": ("#009E73", "D", "-"),
     "ensemble": ("#CC79A7", "P", "-"),
     "pooled": ("#000000", "", "--"),
@@ -35,12 +46,19 @@ OTHERS = (("#B8860B", "X", "-"), ("#882255", "v", "-"), ("#44AA99", "<", "-"))
 """For methods that have no style of their own, in turn."""
 
 
+def _amount(x: float, against: str) -> str:
+    if against == "megabytes":
+        return f"{x:,.2f} MB"
+    return f"{x:g} {against.replace('_', ' ').removesuffix('s')}{'s' * (x != 1)}"
+
+
 @dataclass(frozen=True)
 class Line:
-    """What one method contributes to a panel."""
+    """What one method contributes to a panel; where it sends nothing, a level to compare with."""
 
     name: str
     points: list[Point]
+    sends: bool
     colour: str
     marker: str
     dashes: str
@@ -50,18 +68,9 @@ class Line:
         """The end of the line."""
         return self.points[-1]
 
-    @property
-    def sends(self) -> bool:
-        """Whether it communicates at all: otherwise it is a level to compare with."""
-        return self.last.megabytes > 0
 
-
-def plot(runs: Sequence[Run], path: str | PathLike[str]) -> None:
-    """Draw accuracy against megabytes (up and down, all clients together) into a PNG, SVG or PDF file.
-
-    Methods with several evaluations are lines, those with one are points, those that send nothing are dashed
-    levels. Over several seeds the means are drawn, with their 95 % t-intervals as bands and bars. The legend is in
-    order of the last accuracy.
+def plot(runs: Sequence[Run], path: str | PathLike[str], *, against: str = "megabytes") -> None:
+    """Draw the figure of `accuracy` into a PNG, SVG or PDF file.
 
     Raises:
         InputError: there is no run, or the file's ending is not one of these three.
@@ -70,58 +79,99 @@ def plot(runs: Sequence[Run], path: str | PathLike[str]) -> None:
     target = Path(path)
     if target.suffix not in FORMATS:
         raise InputError(f"{target.name!r} ends in {target.suffix!r}; a figure is one of {', '.join(FORMATS)}")
-    panels = [(case.label, _lines(case)) for case in cases(runs)]
+    picture = accuracy(runs, against)
+    with style():
+        picture.drawn.savefig(target, dpi=160, metadata={"Date": None} if target.suffix == ".svg" else None)
+
+
+def accuracy(runs: Sequence[Run], against: str = "megabytes") -> Picture:
+    """Accuracy against megabytes (up and down, all clients together), rounds or local epochs.
+
+    Methods with several evaluations are lines, those with one are points, those that send nothing are dashed
+    levels. Over several seeds the means are drawn, with their 95 % t-intervals as bands and bars. The legend is in
+    order of the last accuracy.
+
+    Args:
+        runs: at least one.
+        against: of `AXES`.
+
+    Raises:
+        InputError: there is no run, or no such axis.
+        MissingExtra: matplotlib is not installed.
+    """
+    if against not in AXES:
+        raise InputError(f"accuracy cannot be drawn against {against!r}; there are {', '.join(AXES)}")
+    panels = [(case.label, _lines(case, against)) for case in cases(runs)]
     if not panels:
         raise InputError("there are no results to draw; name at least one run")
     limits = _limits([line for _, lines in panels for line in lines])
-    matplotlib = imported("matplotlib")
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fedma", "font.size": 10}):
-        columns = min(len(panels), 2)
-        rows = math.ceil(len(panels) / columns)
-        figure = imported("matplotlib.figure").Figure(figsize=(6.8 * columns, 4 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).flatten()
-        for axis, (label, lines) in zip(axes, panels, strict=False):
-            _draw(axis, label, lines)
+    word, label = AXES[against]
+    with style():
+        figure, axes = blank([3.8] * len(panels))
+        for axis, (title, lines) in zip(axes, panels, strict=True):
+            _draw(axis, title, lines, against)
             axis.set_ylim(*limits)
-        for axis in axes[len(panels) :]:
-            axis.remove()
-        figure.savefig(target, dpi=160, metadata={"Date": None} if target.suffix == ".svg" else None)
+    return Picture(
+        f"accuracy_vs_{'rounds' if against == 'round' else against}",
+        f"Accuracy against {word}",
+        f"Line chart of test accuracy against {label}, with {', '.join(_names(panels))}.",
+        together([_told(title, lines, against) for title, lines in panels], most=4),
+        [
+            {"settings": title, "method": line.name, against: point.x, "accuracy": point.accuracy}
+            | {"interval": point.interval}
+            for title, lines in panels
+            for line in lines
+            for point in line.points
+        ],
+        figure,
+    )
 
 
-def imported(module: str) -> Any:
-    """A module of matplotlib, or `MissingExtra` where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(
-            f"figures need matplotlib, which cannot be imported ({error}); pip install 'fedma[report]'"
-        ) from error
+def _names(panels: Sequence[tuple[str, Sequence["Line"]]]) -> list[str]:
+    return list(dict.fromkeys(line.name for _, lines in panels for line in lines))
 
 
-def _lines(case: Case) -> list[Line]:
+def _told(title: str, lines: Sequence["Line"], against: str) -> str:
+    """A panel in a sentence."""
+    ends = []
+    for line in lines:
+        spread = "" if line.last.interval is None else f" ± {line.last.interval:.2f}"
+        after = f" after {_amount(line.last.x, against)}" if line.sends else ", without communication"
+        ends.append(f"{line.name} {line.last.accuracy:.2f}{spread} %{after}")
+    return f"{title or 'At the end'}: {'; '.join(ends)}."
+
+
+def _lines(case: Case, against: str) -> list[Line]:
     """Best last accuracy first."""
     others = iter(OTHERS * len(case.series))
     lines = [
-        Line(NAMES.get(method, method), curve(series), *(STYLES.get(method) or next(others)))
+        Line(
+            shortened(NAMES.get(method, method)),
+            curve(series, against),
+            any(own[-1].megabytes > 0 for own in series),
+            *(STYLES.get(method) or next(others)),
+        )
         for method, series in case.series.items()
     ]
     return sorted(lines, key=lambda line: -line.last.accuracy)
 
 
-def _draw(axis: Any, label: str, lines: Sequence[Line]) -> None:
+def _draw(axis: Any, title: str, lines: Sequence[Line], against: str) -> None:
     """One panel."""
-    sent = [point.megabytes for line in lines for point in line.points if point.megabytes > 0]
-    logarithmic = bool(sent) and max(sent) > LOGARITHMIC_ABOVE * min(sent)
+    label = AXES[against][1]
+    there = [point.x for line in lines if line.sends for point in line.points if point.x > 0]
+    logarithmic = against == "megabytes" and bool(there) and max(there) > LOGARITHMIC_ABOVE * min(there)
     if logarithmic:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
     handles = [_draw_line(axis, line, logarithmic) for line in lines]
     if not logarithmic:
         axis.set_xlim(left=0)
-    axis.set_title(label, fontsize=10)
-    axis.set_xlabel("megabytes sent, up and down, all clients" + (" (log scale)" if logarithmic else ""))
+        axis.xaxis.get_major_locator().set_params(integer=against == "round")
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.set_xlabel(label + (" (log scale)" if logarithmic else ""))
     axis.set_ylabel("test accuracy (%)")
-    axis.grid(color="#DDDDDD", linewidth=0.6)
+    axis.grid(color=GRID, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=2.6)
@@ -132,8 +182,8 @@ def _draw_line(axis: Any, line: Line, logarithmic: bool) -> Any:
     name = f"{line.name}  {line.last.accuracy:.1f} %"
     if not line.sends:
         return axis.axhline(line.last.accuracy, color=line.colour, linestyle=line.dashes, linewidth=1.4, label=name)
-    points = [point for point in line.points if point.megabytes > 0 or not logarithmic]
-    x, y = [point.megabytes for point in points], [point.accuracy for point in points]
+    points = [point for point in line.points if point.x > 0 or not logarithmic]
+    x, y = [point.x for point in points], [point.accuracy for point in points]
     spread = [point.interval or 0.0 for point in points]
     once = len(points) == 1
     drawn = axis.errorbar(
@@ -145,7 +195,7 @@ def _draw_line(axis: Any, line: Line, logarithmic: bool) -> Any:
         linestyle="none" if once else line.dashes,
         markersize=9 if once else 5,
         markevery=sorted(range(len(x) - 1, -1, -math.ceil(len(x) / MARKERS))),
-        markeredgecolor="white",
+        markeredgecolor=PAPER,
         markeredgewidth=0.7,
         capsize=3,
         label=name,

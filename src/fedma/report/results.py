@@ -1,19 +1,21 @@
 """A run folder as a value: what was asked (`run.json`) and what was measured (`results.jsonl`)."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
+from fedma.report import checks
 
 RECORD, RESULTS = "run.json", "results.jsonl"
 
 NAMES = {
     "fedavg": "FedAvg",
     "fedprox": "FedProx",
+    "fedavgm": "FedAvgM",
+    "fedadam": "FedAdam",
     "pfnm": "PFNM",
     "fedma": "FedMA",
     "ensemble": "Ensemble",
@@ -42,6 +44,10 @@ class Evaluation:
         widths: of each unit group, the widest client's and the global model's.
         seconds: since the method started.
         final: whether it is the method's last.
+        owners: of each unit group that was matched, how many slots have one owner, two, and so on.
+        client_accuracy: for each client, on test samples weighted by its own class proportions: of its own model for
+            `local`, else of the global one; None where that cannot be told. Empty before the last round.
+        own_accuracy: of each client's own model, on the test split; of `local` alone.
     """
 
     method: str
@@ -58,6 +64,9 @@ class Evaluation:
     widths: Mapping[str, Any]
     seconds: float
     final: bool
+    owners: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    client_accuracy: Sequence[float | None] = ()
+    own_accuracy: Sequence[float] = ()
 
     @property
     def megabytes(self) -> float:
@@ -84,17 +93,34 @@ class Run:
         record: all of `run.json`.
         evaluations: in the order in which they were made, at least one.
         notes: what a reader of its results must know: cut short, still going on.
+        events: the lines of the results that are no evaluations, as they are: `event` says of what.
     """
 
     folder: Path
     record: Mapping[str, Any]
     evaluations: tuple[Evaluation, ...]
     notes: tuple[str, ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its folder, fit to be shown."""
+        return str(checks.printable(str(self.folder)))
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """What was asked for, resolved."""
         return self.record["settings"]
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where each setting came from; empty where that was not recorded."""
+        return self.record.get("sources", {})
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What is known of the data: their name, classes, how many of each a client holds."""
+        return self.record.get("data", {})
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -116,35 +142,97 @@ def read(folder: str | PathLike[str]) -> Run:
     """
     path = Path(folder)
     record = _record(path)
-    raw = _bytes(path / RESULTS)
-    lines = raw.split(b"\n")
     notes = [] if record.get("finished") else ["has not finished"]
-    evaluations = []
+    evaluations, events = [], []
+    lines = _bytes(path / RESULTS).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        place = f"{path / RESULTS}, line {number}"
         try:
-            found = json.loads(line)
+            found = checks.parsed(line)
         except ValueError as error:
             if number == len(lines):
                 notes.append("its last result was cut off while it was written, and is left out")
                 continue
-            raise InputError(f"{path / RESULTS}, line {number}, is not JSON ({error}); repeat the run") from error
-        evaluations.append(_evaluation(found, f"{path / RESULTS}, line {number}"))
+            raise InputError(f"{place}, is not JSON ({error}); repeat the run") from error
+        if isinstance(found, dict) and checks.word(found.get("event")):
+            events.append(found)
+        else:
+            evaluations.append(evaluation(found, place))
     if not evaluations:
         raise InputError(f"{path / RESULTS} holds no result yet; wait for the first, or repeat the run")
-    return Run(path, record, tuple(evaluations), tuple(notes))
+    return Run(path, record, tuple(evaluations), tuple(notes), tuple(events))
+
+
+def evaluation(found: Any, place: str) -> Evaluation:
+    """A checked line of results, `place` names it; fields that this version does not know are passed over."""
+    if not isinstance(found, dict):
+        raise InputError(f"{place}, is not an object; repeat the run")
+    if missing := [own.name for own in fields(Evaluation) if own.name not in found and _needed(own)]:
+        raise InputError(f"{place}, lacks {', '.join(missing)}; was it written by another version?")
+    checks.demand(found, _EVALUATION, place)
+    values: dict[str, Any] = {name: found[name] for name in _EVALUATION if name in found}
+    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Evaluation(**values)
+
+
+_EVALUATION: Mapping[str, checks.Check] = {
+    "method": checks.word,
+    "round": checks.whole,
+    "accuracy": checks.share,
+    "loss": checks.maybe(checks.number),
+    "bytes_up": checks.whole,
+    "bytes_down": checks.whole,
+    "clients": checks.whole,
+    "local_epochs": checks.number,
+    "samples_seen": checks.whole,
+    "parameters": checks.number,
+    "client_parameters": checks.positive,
+    "widths": checks.named(checks.pair),
+    "seconds": checks.number,
+    "final": checks.truth,
+    "owners": checks.named(checks.histogram),
+    "client_accuracy": checks.every(checks.maybe(checks.share)),
+    "own_accuracy": checks.every(checks.share),
+}
+
+_RECORD: Mapping[str, checks.Check] = {
+    "settings": checks.named(lambda value: True),
+    "sources": checks.named(checks.word),
+    "versions": checks.named(checks.word),
+    "machine": checks.named(lambda value: True),
+    "peak_memory": checks.named(checks.whole),
+    "data": checks.named(lambda value: True),
+    "started": checks.maybe(checks.word),
+    "finished": checks.maybe(checks.word),
+}
+
+_DATA: Mapping[str, checks.Check] = {
+    "name": checks.word,
+    "train": checks.whole,
+    "test": checks.whole,
+    "classes": checks.every(checks.word),
+    "class_counts": checks.grid,
+}
+
+
+def _needed(own: Any) -> bool:
+    return own.default is MISSING and own.default_factory is MISSING
 
 
 def _record(path: Path) -> Mapping[str, Any]:
+    """A checked `run.json`."""
     if not path.is_dir():
         raise InputError(f"there is no folder {str(path)!r}; name one that a run has written")
     try:
-        record = json.loads(_bytes(path / RECORD))
+        record = checks.parsed(_bytes(path / RECORD))
     except ValueError as error:
         raise InputError(f"{path / RECORD} is not JSON ({error}); repeat the run") from error
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
         raise InputError(f"{path / RECORD} has no settings; it was not written by a run")
+    checks.demand(record, _RECORD, str(path / RECORD))
+    checks.demand(record.get("data", {}), _DATA, f"{path / RECORD}, data")
     return record
 
 
@@ -155,26 +243,3 @@ def _bytes(path: Path) -> bytes:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); a run folder holds {RECORD} and {RESULTS}"
         ) from error
-
-
-def _evaluation(found: Any, place: str) -> Evaluation:
-    """A checked line; fields that this version does not know are passed over."""
-    if not isinstance(found, dict):
-        raise InputError(f"{place}, is not an object; repeat the run")
-    wanted = {field.name: field.type for field in fields(Evaluation)}
-    if missing := [name for name in wanted if name not in found]:
-        raise InputError(f"{place}, lacks {', '.join(missing)}; was it written by another version?")
-    for name, kind in wanted.items():
-        if not _fits(found[name], kind):
-            raise InputError(f"{place}: {name} is {found[name]!r}, which cannot be; repeat the run")
-    if not 0 <= found["accuracy"] <= 1 or found["client_parameters"] <= 0:
-        raise InputError(f"{place}: accuracy or client_parameters is out of range; repeat the run")
-    return Evaluation(**{name: found[name] for name in wanted})
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a JSON value is of an annotated type; whole numbers are numbers, truth values are not."""
-    if kind in (int, float, float | None):
-        number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-        return number or (value is None and kind not in (int, float))
-    return isinstance(value, {str: str, bool: bool}.get(kind, dict))

@@ -26,17 +26,19 @@ class Case:
     Attributes:
         label: in what the settings differ from those of the other cases; empty when there is no other.
         series: of each method, one for each seed.
+        runs: they themselves.
     """
 
     label: str
     series: Mapping[str, tuple[Series, ...]]
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True)
 class Point:
     """One evaluation, averaged over seeds: `interval` is a half-width, None where there is one seed."""
 
-    megabytes: float
+    x: float
     accuracy: float
     interval: float | None
 
@@ -46,19 +48,11 @@ def cases(runs: Sequence[Run]) -> list[Case]:
 
     Where a method has two runs of equal settings and seed, the later counts (`notes` says so).
     """
-    groups: dict[str, dict[str, dict[str, Series]]] = {}
-    settings: dict[str, Mapping[str, Any]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        compared = {name: value for name, value in run.settings.items() if name not in NOT_COMPARED}
-        key = json.dumps(compared, sort_keys=True)
-        settings[key] = compared
-        for method in run.methods:
-            groups.setdefault(key, {}).setdefault(method, {})[_seed(run)] = run.of(method)
-    labels = _labels(list(settings.values()))
-    return [
-        Case(label, {method: tuple(seeds.values()) for method, seeds in group.items()})
-        for label, group in zip(labels, groups.values(), strict=True)
-    ]
+        groups.setdefault(json.dumps(_compared(run), sort_keys=True), []).append(run)
+    labels = _labels([_compared(group[0]) for group in groups.values()])
+    return [Case(label, _series(group), tuple(group)) for label, group in zip(labels, groups.values(), strict=True)]
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -67,19 +61,18 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Columns: `settings` (in what cases differ), `method`, `accuracy` (% of the test split), `interval` (half-width of
     the 95 % t-interval of its mean over seeds, None for one seed), `seeds` (how many), `rounds`, `megabytes_up` and
     `megabytes_down` (of all clients together, 10^6 bytes), `local_epochs` (of each client), `growth` (parameters of
-    the global model for each of a client's).
+    the global model for each of a client's), `seconds` (since the method started).
     """
     return [_row(case.label, method, series) for case in cases(runs) for method, series in case.series.items()]
 
 
-def curve(series: Sequence[Series]) -> list[Point]:
-    """Accuracy (%) against megabytes up and down, evaluation by evaluation."""
+def curve(series: Sequence[Series], against: str = "megabytes") -> list[Point]:
+    """Accuracy (%) against megabytes up and down, or another attribute of evaluations, evaluation by evaluation."""
     points = []
     for evaluations in zip_longest(*series):
         there = [evaluation for evaluation in evaluations if evaluation is not None]
         accuracy, interval = mean_and_interval([100 * evaluation.accuracy for evaluation in there])
-        megabytes = float(np.mean([evaluation.megabytes for evaluation in there]))
-        points.append(Point(megabytes, accuracy, interval))
+        points.append(Point(float(np.mean([getattr(own, against) for own in there])), accuracy, interval))
     return points
 
 
@@ -93,7 +86,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float | None]:
 
 def notes(runs: Sequence[Run]) -> list[str]:
     """What a reader of the numbers must know: runs unfinished, cut short, or counted once only."""
-    found = [f"{run.folder}: {note}" for run in runs for note in run.notes]
+    found = [f"{run.name}: {note}" for run in runs for note in run.notes]
     first: dict[str, Run] = {}
     for run in runs:
         kept = {name: value for name, value in run.settings.items() if name != "method"}
@@ -101,20 +94,36 @@ def notes(runs: Sequence[Run]) -> list[str]:
             key = json.dumps([kept, method], sort_keys=True)
             if key in first:
                 name = NAMES.get(method, method)
-                found.append(f"{run.folder}: {name} repeats {first[key].folder}, seed and all; the later counts")
+                found.append(f"{run.name}: {name} repeats {first[key].name}, seed and all; the later counts")
             first[key] = run
     return found
 
 
-def _seed(run: Run) -> str:
-    return json.dumps(run.settings.get("seed"))
+def _compared(run: Run) -> dict[str, Any]:
+    """The settings in which runs of one case are equal."""
+    return {name: value for name, value in run.settings.items() if name not in NOT_COMPARED}
+
+
+def _series(runs: Sequence[Run]) -> dict[str, tuple[Series, ...]]:
+    """By method, one for each seed, of the last run that has it."""
+    found: dict[str, dict[str, Series]] = {}
+    for run in runs:
+        for method in run.methods:
+            found.setdefault(method, {})[json.dumps(run.settings.get("seed"))] = run.of(method)
+    return {method: tuple(seeds.values()) for method, seeds in found.items()}
 
 
 def _labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each, the values of the settings that are not the same in all."""
     names = dict.fromkeys(name for given in settings for name in given)
     differ = [name for name in names if len({json.dumps(given.get(name)) for given in settings}) > 1]
-    return [", ".join(f"{name}={given.get(name)}" for name in differ) for given in settings]
+    return [", ".join(f"{name}={shortened(given.get(name))}" for name in differ) for given in settings]
+
+
+def shortened(value: object, letters: int = 40) -> str:
+    """The value as text that leaves room for others beside it."""
+    text = str(value)
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def _row(label: str, method: str, series: Sequence[Series]) -> dict[str, Any]:
@@ -135,4 +144,5 @@ def _row(label: str, method: str, series: Sequence[Series]) -> dict[str, Any]:
         "megabytes_down": mean("bytes_down") / 1e6,
         "local_epochs": mean("local_epochs"),
         "growth": mean("growth"),
+        "seconds": mean("seconds"),
     }

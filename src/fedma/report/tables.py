@@ -8,7 +8,7 @@ from typing import Any
 
 from fedma.errors import InputError
 from fedma.report.results import Run
-from fedma.report.summary import notes, rows
+from fedma.report.summary import notes, rows, shortened
 
 HEADINGS = {
     "settings": "settings",
@@ -29,20 +29,20 @@ WORDS = ("settings", "method")
 def table(runs: Sequence[Run]) -> str:
     """The runs' last results as aligned text, with what a reader must know about them beneath."""
     found = rows(runs)
-    cells = _cells(found)
-    widths = {name: max(len(row[name]) for row in cells) for name in cells[0]}
-    lines = ["  ".join(_padded(row[name], widths[name], name) for name in row).rstrip() for row in cells]
+    texts = cells(found)
+    widths = {name: max(len(row[name]) for row in texts) for name in texts[0]}
+    lines = ["  ".join(_padded(row[name], widths[name], name) for name in row).rstrip() for row in texts]
     lines.insert(1, "  ".join("-" * width for width in widths.values()))
-    return "\n".join([*lines, *_explained(found), *(f"Note: {note}." for note in notes(runs))]) + "\n"
+    return "\n".join([*lines, *explained(found), *(f"Note: {note}." for note in notes(runs))]) + "\n"
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The same table in Markdown, of rows as `fedma.report.rows` gives them."""
-    cells = _cells(rows)
-    rule = {name: ":--" if name in WORDS else "--:" for name in cells[0]}
-    lines = [f"| {' | '.join(row.values())} |" for row in (cells[0], rule, *cells[1:])]
-    explained = _explained(rows)
-    return "\n".join([*lines, *([""] if explained else []), *explained]) + "\n"
+    texts = [{name: cell.replace("|", "\\|") for name, cell in row.items()} for row in cells(rows)]
+    rule = {name: ":--" if name in WORDS else "--:" for name in texts[0]}
+    lines = [f"| {' | '.join(row.values())} |" for row in (texts[0], rule, *texts[1:])]
+    beneath = explained(rows)
+    return "\n".join([*lines, *([""] if beneath else []), *beneath]) + "\n"
 
 
 def write_csv(rows: Sequence[dict[str, Any]], path: str | PathLike[str]) -> None:
@@ -59,7 +59,7 @@ def write_csv(rows: Sequence[dict[str, Any]], path: str | PathLike[str]) -> None
         writer.writerows(rows)
 
 
-def _cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """The heading and one line a row, as text; the settings only where they differ."""
     if not found:
         raise InputError("there are no results to show; name at least one run")
@@ -68,8 +68,8 @@ def _cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     several = any(row["seeds"] > 1 for row in found)
     for row in found:
         shown = {
-            "settings": row["settings"],
-            "method": row["method"],
+            "settings": shortened(row["settings"], 200),
+            "method": shortened(row["method"]),
             "accuracy": _accuracy(row, several),
             "rounds": f"{row['rounds']:g}",
             "growth": f"×{row['growth']:.2f}",
@@ -95,7 +95,7 @@ def _padded(text: str, width: int, column: str) -> str:
     return text.ljust(width) if column in WORDS else text.rjust(width)
 
 
-def _explained(found: Sequence[dict[str, Any]]) -> list[str]:
+def explained(found: Sequence[dict[str, Any]]) -> list[str]:
     """What ± and the number behind it mean, where they occur."""
     if all(row["seeds"] == 1 for row in found):
         return []

@@ -5,14 +5,18 @@ from os import PathLike
 from pathlib import Path
 
 from fedma.errors import InputError
-from fedma.report.figure import imported, plot
-from fedma.report.results import read
+from fedma.report.clients import fairness, partition
+from fedma.report.figure import AXES, accuracy
+from fedma.report.matched import growth, owners
+from fedma.report.page import page
+from fedma.report.picture import Picture, imported
+from fedma.report.results import Run, read
 from fedma.report.summary import notes, rows
 from fedma.report.tables import markdown, write_csv
 
 
 def report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> list[Path]:
-    """Write `table.md`, `table.csv` and `accuracy_vs_megabytes` (`.png`, `.svg`) into `out`, and return their paths.
+    """Write `report.html`, `table.md`, `table.csv` and `figures/` (PNG, SVG, CSV) into `out`, and return their paths.
 
     Nothing is written before every run is read; `out` is made when absent.
 
@@ -24,15 +28,25 @@ def report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> 
     imported("matplotlib")
     found = rows(runs)
     text = markdown(found) + "".join(f"\nNote: {note}.\n" for note in notes(runs))
+    pictures = drawn(runs)
+    html = page(runs, pictures)
     target = Path(out)
-    table, spreadsheet = target / "table.md", target / "table.csv"
-    figures = [target / f"accuracy_vs_megabytes.{kind}" for kind in ("png", "svg")]
+    files = [target / name for name in ("report.html", "table.md", "table.csv")]
+    figures = target / "figures"
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        table.write_text(text, encoding="utf-8")
-        write_csv(found, spreadsheet)
-        for figure in figures:
-            plot(runs, figure)
+        figures.mkdir(parents=True, exist_ok=True)
+        files[0].write_text(html, encoding="utf-8")
+        files[1].write_text(text, encoding="utf-8")
+        write_csv(found, files[2])
+        for picture in pictures.values():
+            files += picture.save(figures)
     except OSError as error:
         raise InputError(f"the report cannot be written into {str(target)!r}: {error.strerror}") from error
-    return [table, spreadsheet, *figures]
+    return files
+
+
+def drawn(runs: Sequence[Run]) -> dict[str, Picture]:
+    """Every figure that can be made of these runs, by name."""
+    makers = (partition, growth, owners, fairness)
+    made = [*(accuracy(runs, against) for against in AXES), *(make(runs) for make in makers)]
+    return {picture.name: picture for picture in made if picture is not None}

@@ -18,31 +18,32 @@ from fedma.units.tracer import Tracer
 UNUSED = "not used in the forward pass"
 """Why something stays that these inputs, in evaluation mode, never reach."""
 
-FRONT_ENDS: dict[str, Callable[[nn.Module, Inputs], Tracer]] = {"export": export.trace, "record": record.trace}
+FRONT_ENDS: dict[str, Callable[[nn.Module, Inputs], Tracer]] = {"record": record.trace, "export": export.trace}
+"""In the order in which they are tried: a recording is quick; an exported graph, with layers whole, settles doubts."""
 
 
 def derive(model: nn.Module, inputs: Inputs, *, front_end: str | None = None) -> UnitGraph:
-    """The unit graph of a model, by one front end or by the first that takes it."""
+    """The unit graph of a model, by one front end or by the first that leaves no doubt."""
     return graph_of(_traced(model, inputs, front_end), {name for name, _ in model.named_parameters()})
 
 
 def _traced(model: nn.Module, inputs: Inputs, front_end: str | None) -> Tracer:
     if front_end is not None:
         return FRONT_ENDS[front_end](model, inputs.map(torch.clone))
-    try:
-        return export.trace(model, inputs.map(torch.clone))
-    except Exception as refused:
+    found: list[Tracer] = []
+    refusals: list[str] = []
+    for name, trace in FRONT_ENDS.items():
         try:
-            return record.trace(model, inputs.map(torch.clone))
+            found.append(trace(model, inputs.map(torch.clone)))
         except Exception as error:
-            raise GraphError(
-                f"{type(model).__name__} can neither be exported ({type(refused).__name__}: {_line(refused)}) "
-                f"nor recorded ({type(error).__name__}: {_line(error)})"
-            ) from error
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+            line = str(error).strip().partition("\n")[0]
+            refusals.append(f"{name}: {type(error).__name__}: {line}")
+        else:
+            if not found[-1].doubtful:
+                break
+    if not found:
+        raise GraphError(f"{type(model).__name__} can neither be recorded nor exported ({'; '.join(refusals)})")
+    return found[-1]
 
 
 def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:

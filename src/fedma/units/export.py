@@ -1,4 +1,8 @@
-"""Front end one: the graph that `torch.export` makes of a model, which keeps recurrent layers and attention whole."""
+"""Front end two: the graph that `torch.export` makes of a model, which keeps recurrent layers and attention whole.
+
+Slower than a recording, more so the first time in a process, which imports the compiler; but a layer that is one
+operation here may be several there, of which less is known.
+"""
 
 import contextlib
 import logging

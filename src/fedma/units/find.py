@@ -20,7 +20,7 @@ def units(
         model: traced in evaluation mode on its own device, and left as it was.
         example_inputs: a tensor, a sequence of positional arguments or a mapping of keyword arguments.
         verify: test the result by the permutation law in float64; a group that breaks it is pinned with a warning.
-        front_end: "export" or "record"; by default export, and record where export refuses the model.
+        front_end: "record" or "export"; by default record, and export where that fails or leaves a doubt.
 
     Raises:
         GraphError: the model has no parameters, does not run on the inputs or cannot be traced.

@@ -1,4 +1,4 @@
-"""Front end two: a recording of one forward pass, operation by operation, for models that `torch.export` refuses."""
+"""Front end one: a recording of one forward pass, operation by operation, which any model that runs allows."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -25,7 +26,7 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     for tensor in pytree.tree_leaves((inputs.args, inputs.kwargs)):
         if isinstance(tensor, Tensor):
             recorder.label(tensor, recorder.tracer.fixed(tensor.shape, "input"))
-    with torch.no_grad(), _unfused(), _paths(model, recorder), recorder:
+    with torch.no_grad(), _unfused(), _paths(model, recorder), _Exits(recorder), recorder:
         result = model(*inputs.args, **inputs.kwargs)
     for tensor in pytree.tree_leaves(result):
         if isinstance(tensor, Tensor):
@@ -66,7 +67,7 @@ class Recorder(TorchDispatchMode):
         results = list(result) if several else [result]
         if not any(isinstance(r, Tensor) for r in results):
             if result is not None:
-                self._leaves_torch(values)
+                self.leaves_torch(values)
             return result
         shapes = [tuple(r.shape) if isinstance(r, Tensor) else None for r in results]
         made = self.tracer.apply(func, values[0], values[1], shapes, where=self.path[-1] if self.path else "")
@@ -79,11 +80,25 @@ class Recorder(TorchDispatchMode):
         """Whether an operation in place gave its own operand back, which keeps its label."""
         return any(tensor is given for given in pytree.tree_leaves((args, kwargs)))
 
-    def _leaves_torch(self, values: Any) -> None:
+    def leaves_torch(self, values: Any) -> None:
+        """These values became something that is no tensor: what decided it must stay in place."""
         for value in pytree.tree_leaves(values, is_leaf=lambda x: isinstance(x, Value)):
             if isinstance(value, Value):
                 for symbol in value.symbols:
                     pin(symbol, "read by Python code")
+
+
+class _Exits(TorchFunctionMode):
+    """Notices what turns a tensor into Python's or NumPy's numbers without any operation."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.tolist, Tensor.numpy, Tensor.__array__):
+            self.recorder.leaves_torch(self.recorder.value(args[0]))
+        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
@@ -100,14 +115,21 @@ def _unfused() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Keeps the path of the module that is running."""
+    """Keeps the path of the module that is running, and sees recurrent layers begin."""
+
+    def enter(module: nn.Module, path: str) -> None:
+        recorder.path.append(path)
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            # Taken step by step, but one layer all the same: its tensors come in their own order, one after another.
+            for parameter in module.parameters():
+                recorder.tracer.use(recorder.value(parameter))
 
     def leave(*_: Any) -> None:
         recorder.path.pop()
 
     hooks = []
     for path, module in model.named_modules():
-        hooks.append(module.register_forward_pre_hook(lambda *_, path=path: recorder.path.append(path)))
+        hooks.append(module.register_forward_pre_hook(lambda module, _, path=path: enter(module, path)))
         hooks.append(module.register_forward_hook(leave, always_call=True))
     try:
         yield

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedma.errors import PinnedWarning
-from fedma.units.axes import Misfit, Source, Symbol, leaf, pin, unify
+from fedma.units.axes import Leaf, Misfit, Source, Symbol, leaf, leaves, pin, unify
 from fedma.units.call import Call, Mix, NoRule
 from fedma.units.registry import Rule, find
 from fedma.units.values import Memory, Shape, Symbols, Value, map_values, values_in
@@ -28,6 +28,7 @@ class Tracer:
         statistics: (mean, variance) buffers of normalisations.
         used: names of the model's tensors in order of first use.
         warned: reasons of pins that a missing rule caused.
+        ambiguous: whether two parameters were multiplied: a layer applied to one of them, or a weight made of two.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,20 @@ class Tracer:
         self.statistics: list[tuple[str, str]] = []
         self.used: dict[str, None] = {}
         self.warned: set[str] = set()
+        self.ambiguous = False
         self.operations = 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether operations less finely divided might say more: something reads units that nothing makes, say."""
+        made: set[Leaf] = set()
+        read: set[Leaf] = set()
+        for name in self.used:
+            for axis, symbol in enumerate(self.owned[name].symbols):
+                only_read = (name, axis) in self.incoming - self.outgoing
+                (read if only_read else made).update(leaves(symbol))
+        unmade = any(unit.size > 1 and not unit.pinned for unit in read - made)
+        return unmade or self.ambiguous or bool(self.warned)
 
     def own(self, name: str, tensor: Tensor) -> Value:
         """One of the model's own tensors, whose units may move."""
@@ -95,7 +109,7 @@ class Tracer:
         bound = _bind(op, args, kwargs)
         inputs = values_in(bound)
         for value in inputs:
-            self._use(value)
+            self.use(value)
         uniform = bool(inputs) and rule is not None and rule.keeps_uniform and all(v.memory.uniform for v in inputs)
         view = any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
         call = Call(name, where, bound if uniform or view else map_values(_free, bound), shapes, self)
@@ -111,7 +125,7 @@ class Tracer:
                 self._overwrite(target, result, moved=rule is not None and rule.view)
         return results
 
-    def _use(self, value: Value) -> None:
+    def use(self, value: Value) -> None:
         """Remember when the model's own tensors are first used."""
         for symbol in value.symbols if value.weight and value.settled else ():
             for name, _ in symbol.sources:

@@ -1,6 +1,6 @@
 """Linear algebra: the axis that is summed over carries the same units on both sides."""
 
-import torch
+import numpy as np
 
 from fedma.units.axes import Symbol, leaf, unify
 from fedma.units.call import Call, NoRule
@@ -51,12 +51,13 @@ def _matmul(op: Call, left: Value, right: Value) -> Symbols:
 
 def common_shape(*shapes: list[int]) -> tuple[int, ...]:
     """The common shape of operands that broadcast."""
-    return tuple(torch.broadcast_shapes(*shapes))
+    return np.broadcast_shapes(*map(tuple, shapes))
 
 
 def _reads(op: Call, *operands: tuple[Value, int]) -> None:
     """Which operand of a contraction is the weight: the one made from parameters; of two such, the last."""
     data = [value for value, _ in operands if not value.weight]
+    op.tracer.ambiguous |= not data and all(value[axis].sources for value, axis in operands)
     for value, axis in operands if data else operands[-1:]:
         op.reads(value, axis)
 

@@ -1,0 +1,1 @@
+"""Federated matched averaging on Flower."""

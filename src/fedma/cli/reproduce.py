@@ -1,0 +1,56 @@
+"""`fedma reproduce`: an experiment of the paper with one command."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Run one of the paper's experiments: its result file, tables and figure go into OUT/NAME/SCALE.
+
+    Run it again to go on with one that was interrupted, or to add seeds: what is done is not done again.
+
+    Attributes:
+        name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, data-efficiency, bias, local-epochs, growth or
+            ablation.
+        scale: small, which two cores do in up to an hour, or paper, the full setting, for a GPU.
+        seeds: of the runs; by default the experiment's own.
+        data_folder: where the data lie, in folders named mnist, cifar10, shakespeare; by default the Hugging Face hub.
+        out: the folder of all experiments.
+        workers: worker processes; 0 for one for each core or GPU.
+        device: where to train: "auto" (the GPU if there is one), cpu, cuda, mps.
+        quiet: no progress.
+    """
+
+    name: Positional[str]
+    scale: Literal["small", "paper"] = "small"
+    seeds: tuple[int, ...] = ()
+    data_folder: Path | None = None
+    out: Path = Path("runs/reproduce")
+    workers: int = 0
+    device: str = "auto"
+    quiet: bool = False
+
+    def run(self) -> None:
+        """Run the experiment, or what is left of it, then print its tables."""
+        from fedma.cli.progress import watcher
+        from fedma.experiments.reproduce import reproduce
+
+        with watcher(quiet=self.quiet) as watch:
+            files = reproduce(
+                self.name,
+                watch,
+                out=self.out,
+                scale=self.scale,
+                seeds=self.seeds,
+                data_folder=self.data_folder,
+                workers=self.workers,
+                device=self.device,
+            )
+        tables = next(file for file in files if file.name == "table.md")
+        sys.stdout.write(f"\n{tables.read_text(encoding='utf-8')}\n")
+        sys.stdout.write("".join(f"{file}\n" for file in files))

@@ -1,0 +1,169 @@
+"""A Flower ClientApp that does what an algorithm asks."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from torch import nn
+
+from fedma.algorithms import Ask, Client, Reply
+from fedma.data import Split, model_inputs
+from fedma.engines.flower.records import LOST, STALE, Parcel, answer, arrays, refusal, tensors
+from fedma.errors import InputError
+from fedma.seeds import number
+from fedma.training import Compute, Schedule, choose
+from fedma.units import UnitGraph, Weights, rebuild, units, weights
+
+_GRAPH, _HELD, _TAG = "fedma.graph", "fedma.held", "fedma.tag"
+"""The names of what a client remembers in its context."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a user's own training is told.
+
+    Attributes:
+        schedule: how the server wants it trained.
+        seed: for the training's random numbers; another one in each exchange, the same when it is done again.
+    """
+
+    schedule: Schedule
+    seed: int
+
+
+Train = Callable[[nn.Module, Split, Task], Mapping[str, float]]
+"""Trains a model in place and tells about it, `loss` perhaps; parameters to be held do not require gradients."""
+
+
+def make_client_app(
+    model_fn: Callable[[Context], nn.Module],
+    data_fn: Callable[[Context], Split],
+    *,
+    train: Train | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> ClientApp:
+    """A ClientApp for `Strategy`; more functions can be registered with it as with any other.
+
+    A client's number is its node's `partition-id`; where that is not set, the server gives it one.
+
+    Args:
+        model_fn: makes the model, with the weights that this client begins with; all clients' have one architecture.
+        data_fn: the client's own training samples.
+        train: the user's own training, instead of `fedma.training.fit`.
+        seed: of the run: with it and its number, what a client does depends on nothing else.
+        device: where it trains.
+        threads: of the processor; with one the results are those of the local engine, bit by bit.
+
+    Example:
+        app = make_client_app(lambda context: Net(), lambda context: Split(images, labels))
+    """
+    app = ClientApp()
+
+    @app.query("hello")
+    def hello(message: Message, context: Context) -> Message:
+        """Who is there."""
+        own = int(context.node_config.get("partition-id", -1))
+        return Message(RecordDict({"hello": ConfigRecord({"number": own})}), reply_to=message)
+
+    @app.train("ask")
+    def ask(message: Message, context: Context) -> Message:
+        """Do a parcel."""
+        parcel = Parcel.of(message.content)
+        state = context.state
+        held = str(state.config_records[_TAG]["tag"]) if _TAG in state else ""
+        if parcel.presumes and held != parcel.presumes:
+            return Message(refusal(parcel.tag, STALE if held else LOST), reply_to=message)
+        with _threads(threads):
+            site = _Site(model_fn, data_fn, train, seed, device, context, parcel.asks[-1].client)
+            own = tensors(state.array_records[_HELD]) if parcel.presumes else weights(site.client.template)
+            for one in parcel.asks:
+                reply, own = site.answer(one, own)
+        if parcel.asks[-1].keep:
+            state[_HELD], state[_TAG] = arrays(own), ConfigRecord({"tag": parcel.tag})
+        else:
+            for name in (_HELD, _TAG):
+                state.pop(name, None)
+        return Message(answer(parcel.tag, reply), reply_to=message)
+
+    return app
+
+
+class _Site:
+    """A client while it does a parcel."""
+
+    def __init__(
+        self,
+        model_fn: Callable[[Context], nn.Module],
+        data_fn: Callable[[Context], Split],
+        train: Train | None,
+        seed: int,
+        device: str,
+        context: Context,
+        client: int,
+    ) -> None:
+        data = data_fn(context)
+        # A model function of the user's own draws from PyTorch's global generator: the same weights, whenever it does.
+        with torch.random.fork_rng(devices=[]):
+            torch.random.manual_seed(number(seed, "init", client))
+            template = model_fn(context)
+        example = model_inputs(data.inputs[:2])
+        with torch.no_grad():
+            classes = template.eval()(example).shape[-1]
+        self.client = Client(client, data, template, _graph(template, example, context.state), classes, seed)
+        self.compute: Compute = choose(template, data.inputs[:2], device=device)
+        self.train = train
+
+    def answer(self, ask: Ask, own: Weights) -> tuple[Reply, Weights]:
+        """As `Client.answer`."""
+        self._check(ask)
+        if self.train is None:
+            return self.client.answer(ask, own, compute=self.compute)
+        placed, held = self.client.answer(replace(ask, schedule={**ask.schedule, "epochs": 0}), own)
+        model = rebuild(self.client.template, held)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name not in ask.frozen)
+        schedule = Schedule.from_dict(ask.schedule)
+        draw = number(self.client.seed, "client", ask.client, *ask.name)
+        with torch.random.fork_rng(devices=[]):
+            torch.random.manual_seed(draw)
+            told = self.train(self.compute.place(model), self.client.data, Task(schedule, draw)) or {}
+        held = {name: tensor.cpu().contiguous() for name, tensor in weights(model).items()}
+        seen = schedule.epochs * len(self.client)
+        metrics = {**placed.metrics, "epochs": schedule.epochs, "samples_seen": seen, **told}
+        return replace(placed, weights={name: held[name] for name in ask.send}, metrics=metrics), held
+
+    def _check(self, ask: Ask) -> None:
+        """Refuse what the server asks of another model than this client's."""
+        graph = self.client.graph
+        odd = {*ask.widths, *ask.widen} - {*graph.groups} | {*ask.send, *ask.weights} - {*graph.layouts}
+        if odd:
+            raise InputError(
+                f"client {ask.client} is asked for {', '.join(sorted(odd))}, which its model does not have: the server "
+                "and the clients must build the same model"
+            )
+
+
+def _graph(template: nn.Module, example: torch.Tensor, state: RecordDict) -> UnitGraph:
+    """The model's unit graph, derived once in a client's life; every message comes to a new process."""
+    shapes = json.dumps({name: list(tensor.shape) for name, tensor in weights(template).items()})
+    if _GRAPH in state and state.config_records[_GRAPH]["shapes"] == shapes:
+        return UnitGraph.from_dict(json.loads(str(state.config_records[_GRAPH]["graph"])))
+    graph = units(template, example)
+    state[_GRAPH] = ConfigRecord({"shapes": shapes, "graph": json.dumps(graph.to_dict())})
+    return graph
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

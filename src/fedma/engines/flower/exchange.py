@@ -1,0 +1,188 @@
+"""One exchange with whoever is there: clients that are absent, slow, restarted or broken do not hold up the others."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import Message
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+from fedma.algorithms import Ask, Reply, check
+from fedma.algorithms.replies import Expected, sift
+from fedma.engines.flower.records import Parcel, read
+from fedma.engines.flower.roster import Roster
+from fedma.errors import ReplyError
+
+TRIES = 3
+"""How many times a client is asked that answers with errors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """What one client is asked in an exchange.
+
+    Attributes:
+        parcel: what it is sent first.
+        again: what it is sent if it does not hold the weights that the parcel presumes: all that makes them again.
+    """
+
+    parcel: Parcel
+    again: Parcel
+
+
+@dataclass
+class Outcome:
+    """What came of an exchange.
+
+    Attributes:
+        replies: by client.
+        missing: by client, why there is none.
+        sent: all asks that were sent.
+        events: what else happened, in words.
+    """
+
+    replies: dict[int, Reply] = field(default_factory=dict)
+    missing: dict[int, str] = field(default_factory=dict)
+    sent: list[Ask] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+
+
+class Exchange:
+    """An exchange under way."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        roster: Roster,
+        errands: Mapping[int, Errand],
+        *,
+        deadline: float,
+        patience: float,
+        pause: float = 1.0,
+        expected: Expected | None = None,
+    ) -> None:
+        """An exchange with the clients that have errands.
+
+        Args:
+            grid: where they are.
+            roster: which node is which.
+            errands: by client.
+            deadline: seconds after which no answer is waited for.
+            patience: seconds that a client may be away before it is given up.
+            pause: seconds between looks.
+            expected: what right replies are like; None to look at names and values alone.
+        """
+        self._grid, self._roster, self._errands, self._expected = grid, roster, errands, expected
+        self._deadline, self._patience, self._pause = deadline, patience, pause
+        self._parcels = {client: errand.parcel for client, errand in errands.items()}
+        self._pending: dict[str, int] = {}
+        self._errors = Counter[int]()
+        self._gone: dict[int, float] = {}
+        self.outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """What came of it, when all have answered, are given up, or the deadline has passed."""
+        end = time.monotonic() + self._deadline
+        while True:
+            self._roster.look()
+            self._send(end - time.monotonic())
+            heard = self._hear()
+            self._give_up()
+            if self.outcome.replies.keys() | self.outcome.missing.keys() == self._errands.keys():
+                break
+            if time.monotonic() >= end:
+                late = self._errands.keys() - self.outcome.replies.keys() - self.outcome.missing.keys()
+                self.outcome.missing |= dict.fromkeys(sorted(late), f"no answer within {self._deadline:g} s")
+                break
+            if not heard:
+                time.sleep(self._pause)
+        self._compare()
+        self.outcome.events += self._roster.events
+        self._roster.events.clear()
+        return self.outcome
+
+    def _send(self, life: float) -> None:
+        """Send what is to be sent to those who are there."""
+        there = {client: node for client in self._parcels if (node := self._roster.node(client)) is not None}
+        messages = [
+            Message(self._parcels[client].to_records(), node, "train.ask", ttl=max(life, 1.0))
+            for client, node in there.items()
+        ]
+        names = list(self._grid.push_messages(messages)) if messages else []
+        for client, name in zip(there, names, strict=False):
+            if name:
+                self._pending[name] = client
+                self.outcome.sent += self._parcels.pop(client).asks
+
+    def _hear(self) -> bool:
+        """Take what has come; whether anything has."""
+        replies = list(self._grid.pull_messages(list(self._pending))) if self._pending else []
+        for reply in replies:
+            # An error's sender is the SuperLink, so clients are known by the message that is answered.
+            client = self._pending.pop(reply.metadata.reply_to_message_id, None)
+            if client is None:
+                continue
+            if reply.has_error():
+                self._failed(client, reply.error.code, reply.error.reason or "")
+            else:
+                self._answered(client, reply)
+        return bool(replies)
+
+    def _answered(self, client: int, message: Message) -> None:
+        errand = self._errands[client]
+        ask = errand.parcel.asks[-1]
+        try:
+            reply = read(message.content, client=client, tag=errand.parcel.tag)
+            if isinstance(reply, str):
+                self._told(client, f"{reply}, it is sent all that it needs")
+                self._again(client)
+                return
+            self._check([ask], [reply])
+        except ReplyError as error:
+            self.outcome.missing[client] = f"refused: {error}"
+            return
+        self.outcome.replies[client] = reply
+
+    def _check(self, asks: Sequence[Ask], replies: Sequence[Reply]) -> None:
+        """Refuse a reply that cannot be used."""
+        if self._expected is None:
+            check(asks, replies)
+        elif faults := sift(asks, replies, self._expected)[1]:
+            raise ReplyError(str(faults[0]))
+
+    def _compare(self) -> None:
+        """Refuse those that are far out of line with the others."""
+        if self._expected is None:
+            return
+        asks = [self._errands[client].parcel.asks[-1] for client in self.outcome.replies]
+        for fault in sift(asks, list(self.outcome.replies.values()), self._expected)[1]:
+            del self.outcome.replies[fault.client]
+            self.outcome.missing[fault.client] = f"refused: {fault}"
+
+    def _failed(self, client: int, code: int, reason: str) -> None:
+        """A node that is gone comes back perhaps, and a program that failed may do better."""
+        reason = "its node is gone" if code == ErrorCode.NODE_UNAVAILABLE else f"error {code}, {reason}"[:300]
+        self._told(client, reason)
+        self._again(client, reason=reason)
+
+    def _again(self, client: int, *, reason: str = "") -> None:
+        """Ask once more, `TRIES` times in all; without a reason, with all that makes the client's weights again."""
+        self._errors[client] += 1
+        if self._errors[client] == TRIES:
+            self.outcome.missing[client] = reason or "it loses its weights, time after time"
+            return
+        self._parcels[client] = self._errands[client].parcel if reason else self._errands[client].again
+
+    def _give_up(self) -> None:
+        """Those who have been away for too long."""
+        for client in list(self._parcels):
+            if self._roster.node(client) is not None:
+                self._gone.pop(client, None)
+            elif time.monotonic() - self._gone.setdefault(client, time.monotonic()) >= self._patience:
+                del self._parcels[client]
+                self.outcome.missing[client] = f"absent for {self._patience:g} s"
+
+    def _told(self, client: int, what: str) -> None:
+        self.outcome.events.append(f"client {client}: {what}")

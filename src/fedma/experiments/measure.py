@@ -1,0 +1,44 @@
+"""What a line of results tells beyond accuracy and bytes: who owns the slots, and how clients fare one by one."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+def owners(maps: Mapping[int, Mapping[str, Tensor]]) -> dict[str, list[int]]:
+    """Per group, how many slots have one owner, two, and so on up to the number of clients; empty without maps.
+
+    Args:
+        maps: per client and group, own unit → slot; of a group in blocks, (blocks, units).
+    """
+    groups = dict.fromkeys(group for own in maps.values() for group in own)
+    return {group: _owners([own[group] for own in maps.values() if group in own]) for group in groups}
+
+
+def by_client(predictions: Sequence[Tensor], labels: Tensor, class_counts: Tensor) -> list[float | None]:
+    """For each client, the accuracy that its model would have on data of the client's own class proportions.
+
+    Estimated from the test split, whose classes are weighted as in the client's training data; None where the test
+    split has none of them.
+
+    Args:
+        predictions: (samples, classes) probabilities of each client's model, or of one model for all.
+        labels: (samples,) of the test split.
+        class_counts: (clients, classes) training samples.
+    """
+    right = torch.stack([(own.argmax(1) == labels).double() for own in predictions])
+    present = torch.bincount(labels, minlength=class_counts.shape[1])
+    by_class = torch.zeros(len(right), len(present), dtype=torch.float64).index_add_(1, labels, right)
+    weights = class_counts.double() * (present > 0)
+    mean = (weights * by_class / present.clamp(min=1)).sum(1) / weights.sum(1)
+    return [None if math.isnan(value) else value for value in mean.tolist()]
+
+
+def _owners(assignments: Sequence[Tensor]) -> list[int]:
+    slots = max(int(own.max()) for own in assignments) + 1
+    counts = torch.zeros(*assignments[0].shape[:-1], slots, dtype=torch.long)
+    for own in assignments:
+        counts.scatter_add_(-1, own.long(), torch.ones_like(own, dtype=torch.long))
+    return torch.bincount(counts.flatten(), minlength=len(assignments) + 1)[1:].tolist()

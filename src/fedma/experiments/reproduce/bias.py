@@ -1,0 +1,65 @@
+"""Data bias (the paper's figure 4): colour tells the class in training, and not in the test.
+
+Two clients, each with one domain, or each with the classes that one domain dominates; against training on all the
+skewed data, and on what is better made.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import torch
+
+from fedma.data import Dataset, load
+from fedma.data.bias import oversampled, skewed_shares, with_grey
+from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale
+from fedma.experiments.settings import Method, Settings
+from fedma.report import Ends
+
+Kind = Literal["skewed", "balanced", "oversampled"]
+SPLITS: dict[str, Literal["domain", "classes"]] = {"by domain": "domain", "by dominated classes": "classes"}
+FEDERATED: dict[str, Method] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox", "Ensemble": "ensemble"}
+
+_BASE = Settings(data="cifar10", clients=2, partition="natural")
+SCALES: dict[Scale, Settings] = {
+    "small": replace(
+        _BASE, model="lenet", limit=6000, test_limit=4000, rounds=6, local_epochs=5, lr=0.01, batch_size=32
+    ),
+    "paper": replace(_BASE, model="vgg9", rounds=20, local_epochs=10, lr=0.01, batch_size=64, augment=True),
+}
+FEDMA_ROUNDS: dict[Scale, int] = {"small": 3, "paper": 12}
+
+
+def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
+    base = SCALES[scale]
+    rounds = {"fedma": FEDMA_ROUNDS[scale], "ensemble": 1}
+    pooled = replace(base, method=("pooled",))
+    return [
+        *(
+            Cell(
+                line,
+                replace(base, method=(method,), rounds=rounds.get(method, base.rounds)),
+                x,
+                partial(dataset, owners=owners),
+            )
+            for line, method in FEDERATED.items()
+            for x, owners in SPLITS.items()
+        ),
+        Cell("All skewed data", pooled, data=dataset),
+        Cell("Oversampling", pooled, data=partial(dataset, kind="oversampled")),
+        Cell("Colour-balanced", pooled, data=partial(dataset, kind="balanced")),
+        Cell("No bias", replace(pooled, partition="iid")),
+    ]
+
+
+def dataset(settings: Settings, *, kind: Kind = "skewed", owners: Literal["domain", "classes"] = "domain") -> Dataset:
+    """The data of a cell; images are drawn by the settings' seed."""
+    colour = load(settings.data, seed=settings.seed, limit=settings.limit, test_limit=settings.test_limit)
+    shares = skewed_shares(len(colour.classes), seed=settings.seed)
+    if kind == "balanced":
+        shares = torch.full_like(shares, 0.5)
+    made = with_grey(colour, shares, seed=settings.seed, owners=owners)
+    return oversampled(made) if kind == "oversampled" else made
+
+
+BIAS = Experiment("Data bias: CIFAR-10, partly greyscale, 2 clients", _cells, Ends("split of the clients"))

@@ -1,0 +1,29 @@
+"""CIFAR-10, VGG-9, sixteen clients, the paper's Dirichlet division with alpha 0.5."""
+
+from dataclasses import replace
+
+from fedma.experiments.reproduce.course import Task, course
+from fedma.experiments.settings import Settings
+
+_BASE = Settings(data="cifar10", model="vgg9", clients=16, partition="dirichlet-paper", alpha=0.5)
+
+CIFAR10_VGG9 = course(
+    "CIFAR-10, VGG-9, 16 clients",
+    {
+        "small": Task(
+            replace(_BASE, rounds=6, batch_size=16, limit=2400, test_limit=2000, retrain_epochs=2, output_epochs=6),
+            fedma_rounds=3,
+            lr=(0.02,),
+            local_epochs=(5,),
+            server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
+        ),
+        "paper": Task(
+            replace(_BASE, rounds=50, batch_size=64, augment=True),
+            fedma_rounds=30,
+            lr=(0.003, 0.01, 0.03),
+            local_epochs=(10, 20, 50),
+            ablations={"FedMA, no growth": {"grow": False}, "FedMA, reference constants": {"hyper": "reference"}},
+        ),
+    },
+    seeds=(0,),
+)

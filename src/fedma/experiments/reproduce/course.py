@@ -1,0 +1,86 @@
+"""Accuracy against rounds, bytes and local epochs (the paper's figure 2): the same lines for every task.
+
+Learning rate and local epochs are tuned for each method on the same grid. FedAvg and FedProx start from common initial
+weights, as is usual, and, as further lines, from independent ones, as FedMA does; the optimisers at the server take
+FedAvg's tuned settings and tune their own learning rate.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from fedma.experiments.reproduce.cell import Cell, Cells, Chosen, Experiment, Scale, cell
+from fedma.experiments.settings import Method, Settings
+from fedma.report import Course
+
+TUNED: dict[str, Method] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox"}
+SERVERS: dict[str, Method] = {"FedAvgM": "fedavgm", "FedAdam": "fedadam"}
+SERVER_LR: Mapping[str, Sequence[float]] = {"FedAvgM": (0.3, 1.0), "FedAdam": (0.003, 0.01)}
+"""Of FedAvgM and FedAdam, to choose from."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with a model, at one scale.
+
+    Attributes:
+        base: what all lines share; its rounds are those of all methods but FedMA.
+        fedma_rounds: FedMA's, about as many bytes: its global model is wider, and each round sends it once.
+        lr: learning rates to choose from.
+        local_epochs: to choose from.
+        ablations: further lines of FedMA: its tuned settings with these changes.
+        server_lr: learning rates of the servers with an optimiser, to choose from.
+    """
+
+    base: Settings
+    fedma_rounds: int
+    lr: tuple[float, ...]
+    local_epochs: tuple[int, ...]
+    ablations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    server_lr: Mapping[str, Sequence[float]] = field(default_factory=lambda: SERVER_LR)
+
+    def rounds(self, method: Method, *, tuning: bool) -> int:
+        """How many; half of them while tuning."""
+        rounds = self.fedma_rounds if method == "fedma" else self.base.rounds
+        return -(-rounds // 2) if tuning else rounds
+
+
+def course(title: str, scales: Mapping[Scale, Task], **more: Any) -> Experiment:
+    """The experiment of a task at its scales."""
+    stages: tuple[Cells, ...] = (partial(_grid, scales), partial(_servers, scales))
+    return Experiment(title, partial(_cells, scales), Course(), stages, **more)
+
+
+def _grid(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
+    """Learning rate and local epochs, for each method."""
+    task = scales[scale]
+    return [
+        cell(line, method, task.base, x=f"lr {lr:g}, {epochs} local epochs", lr=lr, local_epochs=epochs,
+             rounds=task.rounds(method, tuning=True))
+        for line, method in TUNED.items() for lr in task.lr for epochs in task.local_epochs
+    ]  # fmt: skip
+
+
+def _servers(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
+    """The server's learning rate, at FedAvg's settings."""
+    task = scales[scale]
+    rounds = task.rounds("fedavg", tuning=True)
+    return [
+        cell(line, method, chosen["FedAvg"], x=f"server lr {lr:g}", server_lr=lr, rounds=rounds)
+        for line, method in SERVERS.items()
+        for lr in task.server_lr[line]
+    ]
+
+
+def _cells(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
+    task = scales[scale]
+    tuned = {line: replace(own, rounds=task.rounds(own.method[0], tuning=False)) for line, own in chosen.items()}
+    return [
+        *(Cell(line, tuned[line]) for line in (*TUNED, *SERVERS)),
+        Cell("FedAvg, independent start", replace(tuned["FedAvg"], init="independent")),
+        Cell("FedProx, independent start", replace(tuned["FedProx"], init="independent")),
+        cell("Ensemble", "ensemble", tuned["FedMA"]),
+        cell("Pooled", "pooled", tuned["FedAvg"]),
+        *(Cell(line, replace(tuned["FedMA"], **changes)) for line, changes in task.ablations.items()),
+    ]

@@ -1,0 +1,28 @@
+"""Shakespeare, the character LSTM, one speaking role a client."""
+
+from dataclasses import replace
+
+from fedma.experiments.reproduce.course import Task, course
+from fedma.experiments.settings import Settings
+
+_BASE = Settings(data="shakespeare", model="char-lstm", partition="natural")
+
+SHAKESPEARE_LSTM = course(
+    "Shakespeare, LSTM, a role a client",
+    {
+        "small": Task(
+            replace(_BASE, clients=8, rounds=8, batch_size=25, limit=400, test_limit=200),
+            fedma_rounds=4,
+            lr=(0.3, 0.8),
+            local_epochs=(5,),
+        ),
+        "paper": Task(
+            replace(_BASE, clients=66, rounds=30, batch_size=50),
+            fedma_rounds=18,
+            lr=(0.25, 0.5, 0.8),
+            local_epochs=(2, 5, 10),
+            ablations={"FedMA, no growth": {"grow": False}, "FedMA, reference constants": {"hyper": "reference"}},
+        ),
+    },
+    seeds=(0,),
+)

@@ -1,0 +1,120 @@
+"""Averages of the weights that read units, in which a client's count where its own data make the units vary."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fedma.errors import InputError
+from fedma.units import UnitGraph, Weights
+from fedma.units.activity import Moments, Read, reads
+from fedma.units.layout import Maps, Widths
+
+RIDGE = 0.1
+"""Weight of the plain mean, relative to the mean variance of a unit."""
+
+
+def regression_means(
+    clients: Sequence[Weights],
+    graph: UnitGraph,
+    *,
+    means: Weights,
+    moments: Sequence[Moments],
+    owned: Sequence[Maps],
+    widths: Widths,
+    shares: Sequence[float],
+    ridge: float = RIDGE,
+) -> Weights:
+    """The averages of those of these tensors that read units whose covariances all clients give.
+
+    Each row W is the one of least Σ_j p_j (W − W_j)(G_j + ridge·k·I)(W − W_j)ᵀ over the clients that own the unit it
+    makes: p_j is a client's share, G_j its units' covariance, zero for slots that it does not own, k the mean variance
+    of a unit. It reads as nearly as one row can what each client's own row reads on its own data. With equal
+    covariances it is the plain mean, and tends to it as the ridge grows.
+
+    Args:
+        clients: each client's tensors, in global order.
+        graph: the model's unit graph.
+        means: the plain means of the tensors that are wanted.
+        moments: per client what `fedma.moments` gives, in its own order.
+        owned: per client and group, the slots that it owns.
+        widths: the global widths.
+        shares: per client, its weight in the averages.
+        ridge: above 0.
+
+    Source: RegMean (Jin et al., "Dataless Knowledge Fusion by Merging Weights of Language Models", ICLR 2023, equation
+        2). Departures: units are matched first; covariances of units, not second moments of inputs; a ridge on the
+        diagonal where they shrink what is off it.
+    """
+    result: Weights = {}
+    for name, mean in means.items():
+        read = reads(graph, name)
+        if read is None or not all(name in own for own in moments):
+            continue
+        size = widths[read.group]
+        spread = [_in_slots(own[name], slots[read.group], size) for own, slots in zip(moments, owned, strict=True)]
+        damping = ridge * (float(torch.stack(spread).diagonal(dim1=1, dim2=2).mean()) or 1.0)
+        metrics = torch.stack(spread) + damping * torch.eye(size, dtype=torch.float64)
+        places = _rows(read, graph, widths)
+        rows = torch.stack([client[name].double().flatten()[places] for client in clients])
+        own = torch.stack([_owned(name, graph, slots, widths).flatten()[places].amax(1) for slots in owned])
+        result[name] = mean.clone()
+        found = _least(rows, metrics, own * torch.tensor(shares, dtype=torch.float64)[:, None])
+        result[name].view(-1)[places] = found.to(mean.dtype)
+    return result
+
+
+def check_moments(moments: Sequence[Moments], graph: UnitGraph, *, widths: Sequence[Widths]) -> None:
+    """Raises:
+    InputError: not one mapping for each model, a name of no tensor that reads units, a wrong shape, numbers that are
+        not finite.
+    """
+    if len(moments) != len(widths):
+        raise InputError(f"moments are of {len(moments)} models, but there are {len(widths)}; give those of each model")
+    for number, (own, width) in enumerate(zip(moments, widths, strict=True)):
+        for name, found in own.items():
+            read = reads(graph, name) if name in graph.layouts else None
+            if read is None:
+                raise InputError(f"moments of model {number}: {name!r} is no tensor that reads the units of one group")
+            wanted = (width[read.group], width[read.group])
+            if tuple(found.shape) != wanted or not bool(found.isfinite().all()):
+                raise InputError(
+                    f"moments of model {number}: {name!r} must be a finite covariance of shape {wanted}, as "
+                    f"`fedma.moments` gives it; found shape {tuple(found.shape)}"
+                )
+
+
+def _least(rows: Tensor, metrics: Tensor, shares: Tensor) -> Tensor:
+    """Of rows (clients × rows × slots) the means under the clients' metrics (clients × slots × slots) and their shares
+    in each row (clients × rows): rows × slots. Rows with equal shares are solved for together.
+    """
+    result = torch.zeros_like(rows[0])
+    patterns, which = shares.unique(dim=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        weighted = pattern[:, None, None] * metrics
+        wanted = (rows[:, which == number] @ weighted).sum(0)
+        result[which == number] = torch.linalg.solve(weighted.sum(0), wanted, left=False)
+    return result
+
+
+def _in_slots(covariance: Tensor, slots: Tensor, size: int) -> Tensor:
+    """A client's covariance of units as one of slots, zero where it owns none."""
+    wide = torch.zeros(size, size, dtype=torch.float64)
+    wide[slots[:, None], slots] = covariance.double()
+    return wide
+
+
+def _rows(read: Read, graph: UnitGraph, widths: Widths) -> Tensor:
+    """Where in the flattened tensor each row's weights on the units lie: rows × units. What a unit's several positions
+    have are rows of their own.
+    """
+    shape = graph.shape(read.tensor, widths)
+    steps = read.positions(graph, widths)
+    entries = torch.arange(torch.Size(shape).numel()).view(shape).movedim(read.axis, -1)
+    return entries[..., steps.flatten()].unflatten(-1, steps.shape).movedim(-2, -1).flatten(0, -2)
+
+
+def _owned(name: str, graph: UnitGraph, slots: Maps, widths: Widths) -> Tensor:
+    """One for each entry of a global tensor that a client's own tensor has, zero for the others."""
+    narrow = {**widths, **{group: own.shape[-1] for group, own in slots.items()}}
+    return graph.scatter({name: torch.ones(graph.shape(name, narrow), dtype=torch.float64)}, slots, widths)[name]

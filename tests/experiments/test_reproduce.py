@@ -1,0 +1,167 @@
+"""The paper's experiments: what they would run, and how they run it, on something small."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedma.cli import main
+from fedma.data import load
+from fedma.errors import InputError
+from fedma.experiments.reproduce import EXPERIMENTS, reproduce
+from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Experiment, Scale, cell
+from fedma.experiments.reproduce.course import Task, course
+from fedma.experiments.reproduce.data_efficiency import dataset as efficient
+from fedma.experiments.reproduce.driver import Reproduction
+from fedma.experiments.settings import Settings
+from fedma.experiments.watch import Silent
+from fedma.report import Ends, read_experiment
+from interrupting import Stop
+
+TINY = Settings(model="mlp", clients=3, alpha=1.0, rounds=2, local_epochs=1, output_epochs=1, limit=200, workers=1)
+TASK = Task(TINY, 1, lr=(1e-6, 0.05), local_epochs=(1,), ablations={"FedMA, no growth": {"grow": False}})
+COURSE = course("Tiny", {"small": TASK})
+ENDS = Experiment(
+    "Tiny", lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, x=n, clients=n) for n in (2, 3)], Ends("clients")
+)
+
+
+def planned(name: str, scale: Scale) -> Iterator[Cell]:
+    """All cells of an experiment, as if the last of each tuning did best."""
+    experiment, chosen = EXPERIMENTS[name], {}
+    for stage in experiment.tuning:
+        for one in stage(scale, chosen):
+            chosen[one.line] = one.settings
+            yield replace(one, line=f"tuning {one.line}")
+    yield from experiment.cells(scale, chosen)
+
+
+def made(
+    experiment: Experiment, folder: Path, *, watch: Silent | None = None, seeds: tuple[int, ...] = (0,)
+) -> list[Path]:
+    return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, watch or Silent()).run()
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_cell_can_be_run_and_has_a_place_of_its_own(name: str, scale: Scale) -> None:
+    cells = list(planned(name, scale))
+    for one in cells:
+        one.settings.check()
+        assert one.method
+    assert len({(one.line, one.x) for one in cells}) == len(cells) > 3
+
+
+@pytest.mark.parametrize("name", ["mnist-lenet", "cifar10-vgg9", "shakespeare-lstm"])
+def test_courses_compare_common_and_independent_starts_with_tuned_settings(name: str) -> None:
+    lines = {one.line: one.settings for one in planned(name, "small")}
+    for method in ("FedAvg", "FedProx"):
+        assert lines[f"{method}, independent start"] == replace(lines[method], init="independent")
+        assert lines[method].rounds == 2 * lines[f"tuning {method}"].rounds
+    assert {"FedMA", "FedAvgM", "FedAdam", "Ensemble", "Pooled"} <= set(lines)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduce") / "tiny"
+    made(COURSE, folder, seeds=(0, 1))
+    return folder
+
+
+def test_results_tables_and_figure_are_written(tiny: Path) -> None:
+    measured = read_experiment(tiny)
+    lines = list(dict.fromkeys(own.line for own in measured if not own.tuning))
+    assert lines == [
+        "FedMA", "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedAvg, independent start", "FedProx, independent start",
+        "Ensemble", "Pooled", "FedMA, no growth",
+    ]  # fmt: skip
+    assert {own.seed for own in measured if own.tuning} == {TUNING_SEED}
+    assert [own.seed for own in measured if own.line == "Pooled"] == [0, 1]
+    table = (tiny / "table.md").read_text()
+    assert all(f"| {line} |" in table for line in lines)
+    assert len((tiny / "table.csv").read_text().splitlines()) == 1 + len(measured)
+    assert (tiny / "figure.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads((tiny / "run.json").read_text())
+    assert (facts["scale"], facts["seeds"]) == ("small", [0, 1])
+    assert facts["cells"]["FedMA, no growth"]["grow"] is False
+    assert not list(tiny.rglob("*.safetensors"))
+
+
+def test_tuning_chooses_what_is_most_accurate(tiny: Path) -> None:
+    tried = {own.x: own.last.accuracy for own in read_experiment(tiny) if own.tuning and own.line == "FedAvg"}
+    assert tried["lr 0.05, 1 local epochs"] > tried["lr 1e-06, 1 local epochs"]
+    settings = json.loads((tiny / "cells" / "fedavg" / "seed0" / "run.json").read_text())["settings"]
+    assert (settings["lr"], settings["rounds"]) == (0.05, 2)
+
+
+def test_what_is_done_is_not_done_again(tiny: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny.rglob("results.jsonl") if path.parent != tiny}
+    text = (tiny / "results.jsonl").read_text()
+    made(COURSE, tiny, seeds=(0, 1))
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert (tiny / "results.jsonl").read_text() == text
+
+
+def results(folder: Path) -> list[dict[str, object]]:
+    return [{**json.loads(line), "seconds": None} for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("reply", [1, 4, 6, 8, 10])
+def test_an_interrupted_experiment_goes_on(tmp_path: Path, reply: int) -> None:
+    made(ENDS, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        made(ENDS, tmp_path / "part", watch=Stop(reply=reply))
+    made(ENDS, tmp_path / "part")
+    assert results(tmp_path / "part") == results(tmp_path / "whole")
+
+
+def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
+    made(ENDS, tmp_path)
+    other = replace(ENDS, cells=lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, x=2, clients=2, lr=0.5)])
+    with pytest.raises(InputError, match="run with other settings"):
+        made(other, tmp_path)
+    (tmp_path / "cells" / "fedavg-2" / "seed0" / "run.json").unlink()
+    with pytest.raises(InputError, match="remove it, and it is run again"):
+        made(ENDS, tmp_path)
+
+
+def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="known are mnist-lenet"):
+        reproduce("nothing", Silent(), out=tmp_path)
+    with pytest.raises(InputError, match=r"there is no folder .*mnist"):
+        reproduce("growth", Silent(), out=tmp_path, data_folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SystemExit) as end:
+        main(["reproduce", "growth", "--scale", "huge"])
+    assert end.value.code == 2
+    assert "huge" in capsys.readouterr().err
+
+
+def test_clients_that_join_keep_the_data_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(limit=600, partition="natural")
+    few, many = (efficient(replace(settings, clients=clients)) for clients in (2, 8))
+    assert len(set(few.train.owners or ())) == 2
+    assert len(set(many.train.owners or ())) == 8
+    assert torch.equal(few.train.inputs, many.train.inputs[: len(few.train)])
+    assert torch.equal(few.test.inputs, many.test.inputs)
+
+
+def test_cells_may_make_their_data(tmp_path: Path) -> None:
+    def digits(settings: Settings, *, classes: int) -> object:
+        whole = load("digits", seed=settings.seed, limit=settings.limit)
+        return replace(whole, train=whole.train.select((whole.train.labels < classes).nonzero().flatten()))
+
+    base = replace(TINY, method=("pooled",))
+    one = Experiment(
+        "Tiny",
+        lambda scale, chosen: [Cell("Pooled", base, x, partial(digits, classes=x)) for x in (3, 10)],  # type: ignore[arg-type]
+        Ends("classes"),
+    )
+    made(one, tmp_path)
+    made(one, tmp_path)
+    sizes = [json.loads((tmp_path / f"cells/pooled-{x}/seed0/run.json").read_text())["data"]["train"] for x in (3, 10)]
+    assert sizes[0] < sizes[1] == 200
