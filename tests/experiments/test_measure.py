@@ -67,3 +67,21 @@ def test_a_run_writes_them_down(tmp_path: Path) -> None:
     facts = json.loads((folder / "run.json").read_text())
     assert (facts["sources"]["alpha"], facts["sources"]["model"], facts["sources"]["lr"]) == ("flag", "code", "default")
     assert facts["peak_memory"]["main"] > 10**8
+
+
+def test_of_hundreds_of_clients_single_numbers_are_written_once(tmp_path: Path) -> None:
+    many = Settings(
+        model="mlp-8",
+        method=("fedavg",),
+        clients=300,
+        partition="iid",
+        min_samples=1,
+        participation=0.01,
+        rounds=2,
+        local_epochs=1,
+        workers=1,
+    )
+    text = (run(many, tmp_path / "run", Silent()) / "results.jsonl").read_text()
+    first, last = (json.loads(line) for line in text.splitlines())
+    assert "client_accuracy" not in first
+    assert len(last["client_accuracy"]) == 300

@@ -107,7 +107,10 @@ def _children(process: int) -> list[str]:
 def test_interrupted_from_the_keyboard(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     flags = "--model cnn --method fedavg --rounds 500 --clients 3 --alpha 1.0 --local-epochs 1 --workers 2"
-    command = [sys.executable, "-c", "from fedma.cli import main; main()", "run", *flags.split(), "--out", str(folder)]
+    # Programs that run in the background are started deaf to Ctrl-C, and so is what they start.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from fedma.cli import main; main()"
+    command = [sys.executable, "-c", code, "run", *flags.split(), "--out", str(folder)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not (folder / "checkpoint.safetensors").exists():
             assert process.poll() is None

@@ -149,7 +149,7 @@ def _of(results: Sequence[Mapping[str, Any]], kind: str, case: Case, value: str)
 def tables(results: Sequence[Mapping[str, Any]]) -> str:
     """Memory and its growth, then the server's time and how straight its line is."""
     rows = [
-        "| clients | a round | MB after the first round | after half of them | after the last | kB a round, last half |",
+        "| clients | a round | MB after round 1 | after half of all | after the last | kB a round in the last half |",
         "|---|---|---|---|---|---|",
     ]
     for case in MEMORY:

@@ -228,7 +228,7 @@ def _sources(arguments: Sequence[str], config: Path | None) -> dict[str, str]:
 
 
 def _plain(value: object) -> str:
-    return " ".join(value) if isinstance(value, tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _new_folder() -> Path:
