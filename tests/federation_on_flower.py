@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     from flwr.app import Context, Message, RecordDict
 
 from federation import CLASSES, SHAPE, clients, initial, play, split
-from fedma.algorithms import Algorithm, FedAvg, FedMA
+from fedma.algorithms import Algorithm, Expected, FedAvg, FedMA
 from fedma.data import Split
 from fedma.engines.flower import InProcessGrid, Strategy, make_client_app
 from fedma.engines.flower.records import arrays
@@ -49,6 +49,12 @@ def locally(algorithm: Algorithm, *, model: str = "mlp", common: bool = False) -
     """The global weights of the local engine."""
     members = clients(CLIENTS, model=model)
     return dict(play(algorithm, members, initial(members, model=model, common=common)).weights)
+
+
+def expected(algorithm: Algorithm) -> Expected:
+    """What right replies are like."""
+    graph = algorithm.graph  # type: ignore[attr-defined]
+    return Expected(graph, dict.fromkeys(graph.layouts, torch.float32), CLASSES)
 
 
 class Grid(InProcessGrid):
@@ -101,7 +107,9 @@ def on_flower(algorithm: Algorithm, grid: InProcessGrid, *, timeout: float = 60.
     def keep(value: object) -> None:
         grid.online |= set(grid.contexts)
 
-    strategy = Strategy(algorithm, **{"patience": 0.0, "pause": 0.0, "keep": keep, **options})
+    strategy = Strategy(
+        algorithm, **{"expected": expected(algorithm), "patience": 0.0, "pause": 0.0, "keep": keep, **options}
+    )
     strategy.start(grid, timeout=timeout)
     return strategy
 
@@ -113,6 +121,7 @@ __all__ = [
     "Grid",
     "RecordDict",
     "data_fn",
+    "expected",
     "fedavg",
     "fedma",
     "locally",

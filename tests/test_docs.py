@@ -22,6 +22,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def test_what_a_page_shows_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     names = {"__name__": page.stem}
     for language, text in blocks(page):
         if language == "python":

@@ -18,6 +18,7 @@ from federation_on_flower import (
     Grid,
     RecordDict,
     data_fn,
+    expected,
     fedavg,
     fedma,
     locally,
@@ -124,7 +125,7 @@ def test_killed_after_every_exchange_and_all_clients_restarted(tmp_path: Path, u
 
     kills = 0
     while True:
-        strategy = Strategy(fedma(), pause=0.0, keep=keep, kept=checkpoint.load(tmp_path))
+        strategy = Strategy(fedma(), expected=expected(fedma()), pause=0.0, keep=keep, kept=checkpoint.load(tmp_path))
         try:
             strategy.start(Grid())
             break
@@ -140,15 +141,15 @@ def test_too_few_replies_end_the_run_and_it_can_go_on(tmp_path: Path, undisturbe
         checkpoint.save(tmp_path, value)
 
     grid = Grid(lambda client, tag: "gone" if client in (1, 2) and tag == "/0/1" else None)
-    strategy = Strategy(fedma(), min_replies=3, patience=0.0, pause=0.0, keep=keep)
+    strategy = Strategy(fedma(), expected=expected(fedma()), min_replies=3, patience=0.0, pause=0.0, keep=keep)
     with pytest.raises(EngineError, match=r"2 of 4 .* and at least 3 must: client 1: absent .* client 2"):
         strategy.start(grid)
     again = on_flower(fedma(), Grid(), min_replies=3, kept=checkpoint.load(tmp_path))
     assert_same(again.progress.state.weights, undisturbed)
     with pytest.raises(CheckpointError, match="another run"):
-        Strategy(fedma(rounds=5), kept=checkpoint.load(tmp_path))
+        Strategy(fedma(rounds=5), expected=expected(fedma()), kept=checkpoint.load(tmp_path))
     with pytest.raises(CheckpointError, match="another version"):
-        Strategy(fedma(), kept={"run": "x"})
+        Strategy(fedma(), expected=expected(fedma()), kept={"run": "x"})
 
 
 def test_a_new_node_takes_the_place_of_one_that_is_gone() -> None:
@@ -222,7 +223,7 @@ def test_the_global_model_is_judged_after_every_round() -> None:
         seen.append(len(weights.to_torch_state_dict()))
         return MetricRecord({"accuracy": 0.5 * round_})
 
-    result = Strategy(fedma(), pause=0.0).start(Grid(), evaluate_fn=judge)
+    result = Strategy(fedma(), expected=expected(fedma()), pause=0.0).start(Grid(), evaluate_fn=judge)
     assert seen == [4, 4]
     assert {round_: own["accuracy"] for round_, own in result.evaluate_metrics_serverapp.items()} == {1: 0.5, 2: 1.0}
 

@@ -1,11 +1,12 @@
 """Federated algorithms without input or output: they ask clients, and take what the clients answer."""
 
-from fedma.algorithms.base import Algorithm, State, check
+from fedma.algorithms.base import Algorithm, State
 from fedma.algorithms.client import Client
 from fedma.algorithms.fedavg import FedAvg
 from fedma.algorithms.fedma import FedMA
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.oneshot import PFNM, Ensemble
+from fedma.algorithms.replies import Expected, check
 from fedma.algorithms.server import FedAdam, FedAvgM, Moments
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Ask",
     "Client",
     "Ensemble",
+    "Expected",
     "FedAdam",
     "FedAvg",
     "FedAvgM",

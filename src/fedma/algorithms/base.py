@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fedma.algorithms.messages import Ask, Reply
-from fedma.errors import ReplyError
 from fedma.units import Weights
 
 
@@ -63,26 +62,6 @@ class Algorithm(Protocol):
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
         """The state after these replies."""
         ...
-
-
-def check(asks: Sequence[Ask], replies: Sequence[Reply]) -> None:
-    """Refuse replies that cannot be used.
-
-    Raises:
-        ReplyError: a client sent other tensors than asked for, or values that are not finite; the message names it.
-    """
-    for ask, reply in zip(asks, replies, strict=True):
-        if set(reply.weights) != set(ask.send):
-            odd = sorted(set(reply.weights) ^ set(ask.send))
-            raise ReplyError(
-                f"client {reply.client} was asked for {len(ask.send)} tensors; missing or uncalled for: {odd}"
-            )
-        for name, tensor in reply.weights.items():
-            if not bool(tensor.isfinite().all()):
-                raise ReplyError(
-                    f"client {reply.client} sent {name!r} with values that are not finite: its training diverged; "
-                    "lower the learning rate (lr), or look at its data"
-                )
 
 
 def sample_counts(replies: Sequence[Reply]) -> list[float]:

@@ -40,7 +40,7 @@ def decode(images: Sequence[Stored]) -> NDArray[np.uint8]:
     return np.stack(pixels)[:, np.newaxis]
 
 
-def alike(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+def alike(train: Tensor, test: Tensor) -> list[Tensor]:
     """Both with one number of channels: where one is coloured the other's grey is repeated.
 
     Raises:
@@ -53,19 +53,27 @@ def alike(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
             "them to one size first"
         )
     channels = max(train.shape[1], test.shape[1])
-    return train.expand(-1, channels, -1, -1), test.expand(-1, channels, -1, -1)
+    return [images.expand(-1, channels, -1, -1) for images in (train, test)]
 
 
-def normalise(train: Tensor, test: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The training images' mean and standard deviation by channel, taken out of both in place.
+def statistics(images: Tensor, white: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation by channel, black being 0 and `white` 1; 1 where all pixels are equal.
 
-    A channel that is constant over all training images is only shifted.
+    Args:
+        images: samples × channels × height × width, uint8.
+        white: the brightest value.
     """
-    std, mean = torch.std_mean(train, dim=(0, 2, 3), correction=0)
-    std = torch.where(std > 0, std, 1.0)
-    for images in (train, test):
-        images.sub_(mean[:, None, None]).div_(std[:, None, None])
-    return tuple(mean.tolist()), tuple(std.tolist())
+    # Counting bytes takes a fifth of the time that sums of as many real numbers take, and rounds nothing.
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
+    values, total = torch.arange(256, dtype=torch.float64) / white, counts.sum(1)
+    mean = counts @ values / total
+    std = ((values - mean[:, None]).square() * counts).sum(1).div(total).sqrt()
+    return mean.float(), torch.where((counts > 0).sum(1) > 1, std, 1.0).float()
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor, *, white: int) -> Tensor:
+    """The pixels as real numbers, less the mean of their channel, in units of its standard deviation."""
+    return images.float().div_(white).sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
 def _pixels(stored: Stored, row: int, pillow: Any) -> NDArray[np.uint8]:

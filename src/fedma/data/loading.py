@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fedma import seeds
-from fedma.data.images import alike, normalise
+from fedma.data.images import alike, normalise, statistics
 from fedma.data.samples import Samples, Source
 from fedma.data.source import digits, images, tables
 from fedma.data.split import Dataset, Split
@@ -114,13 +114,14 @@ def _divided(source: Source, test_fraction: float, seed: int) -> tuple[Samples, 
 def dataset_of(source: Source, train: Samples, test: Samples) -> Dataset:
     """These samples of a source; images of both splits get the same channels and one scale."""
     inputs = [train.decoded(), test.decoded()]
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean, std = torch.empty(0), torch.empty(0)
     if source.vocabulary is None:
-        inputs = [pixels.float().div_(source.white) for pixels in alike(*inputs)]
-        mean, std = normalise(*inputs)
+        inputs = alike(*inputs)
+        mean, std = statistics(inputs[0], source.white)
+        inputs = [normalise(images, mean, std, white=source.white) for images in inputs]
     splits = [
         Split(values, torch.from_numpy(samples.labels), samples.owners)
         for values, samples in zip(inputs, (train, test), strict=True)
     ]
-    return Dataset(source.name, splits[0], splits[1], source.classes, mean, std, source.vocabulary)
+    scale = tuple(mean.tolist()), tuple(std.tolist())
+    return Dataset(source.name, splits[0], splits[1], source.classes, *scale, vocabulary=source.vocabulary)

@@ -53,7 +53,7 @@ class Tracer:
                 only_read = (name, axis) in self.incoming - self.outgoing
                 (read if only_read else made).update(leaves(symbol))
         unmade = any(unit.size > 1 and not unit.pinned for unit in read - made)
-        return bool(self.warned)
+        return unmade or self.ambiguous or bool(self.warned)
 
     def own(self, name: str, tensor: Tensor) -> Value:
         """One of the model's own tensors, whose units may move."""

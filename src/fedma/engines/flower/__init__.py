@@ -1,8 +1,8 @@
 """Federated learning across machines, on Flower: the algorithms, their asks and replies are those of the local engine.
 
     app = make_client_app(model_fn, data_fn)               client_app.py
-    Strategy(FedMA(...)).start(grid)                       server_app.py
-    Strategy(FedMA(...)).start(InProcessGrid(app, 4))      without machines
+    Strategy(FedMA(...), expected=...).start(grid)         server_app.py
+    Strategy(...).start(InProcessGrid(app, 4))             without machines
 
 Nothing else in the library imports flwr.
 """

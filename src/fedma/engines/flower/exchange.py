@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from fedma.algorithms import Ask, Reply, check
+from fedma.algorithms import Ask, Reply
 from fedma.algorithms.replies import Expected, sift
 from fedma.engines.flower.records import Parcel, read
 from fedma.engines.flower.roster import Roster
@@ -60,8 +60,8 @@ class Exchange:
         *,
         deadline: float,
         patience: float,
+        expected: Expected,
         pause: float = 1.0,
-        expected: Expected | None = None,
     ) -> None:
         """An exchange with the clients that have errands.
 
@@ -71,8 +71,8 @@ class Exchange:
             errands: by client.
             deadline: seconds after which no answer is waited for.
             patience: seconds that a client may be away before it is given up.
+            expected: what right replies are like.
             pause: seconds between looks.
-            expected: what right replies are like; None to look at names and values alone.
         """
         self._grid, self._roster, self._errands, self._expected = grid, roster, errands, expected
         self._deadline, self._patience, self._pause = deadline, patience, pause
@@ -139,23 +139,15 @@ class Exchange:
                 self._told(client, f"{reply}, it is sent all that it needs")
                 self._again(client)
                 return
-            self._check([ask], [reply])
+            if faults := sift([ask], [reply], self._expected)[1]:
+                raise ReplyError(str(faults[0]))
         except ReplyError as error:
             self.outcome.missing[client] = f"refused: {error}"
             return
         self.outcome.replies[client] = reply
 
-    def _check(self, asks: Sequence[Ask], replies: Sequence[Reply]) -> None:
-        """Refuse a reply that cannot be used."""
-        if self._expected is None:
-            check(asks, replies)
-        elif faults := sift(asks, replies, self._expected)[1]:
-            raise ReplyError(str(faults[0]))
-
     def _compare(self) -> None:
         """Refuse those that are far out of line with the others."""
-        if self._expected is None:
-            return
         asks = [self._errands[client].parcel.asks[-1] for client in self.outcome.replies]
         for fault in sift(asks, list(self.outcome.replies.values()), self._expected)[1]:
             del self.outcome.replies[fault.client]

@@ -83,10 +83,10 @@ class Strategy(strategy.Strategy):
         self,
         algorithm: Algorithm,
         *,
+        expected: Expected,
         min_replies: int = 1,
         patience: float = 150.0,
         pause: float = 1.0,
-        expected: Expected | None = None,
         keep: Callable[[Mapping[str, Any]], None] = lambda value: None,
         kept: Mapping[str, Any] | None = None,
     ) -> None:
@@ -94,12 +94,11 @@ class Strategy(strategy.Strategy):
 
         Args:
             algorithm: what to run.
+            expected: what right replies are like, from `Expected.of(model, graph, classes=...)`; others are refused.
             min_replies: an exchange with fewer ends the run; what was kept goes on from there.
             patience: seconds that a client may be away in an exchange before it is given up. Flower takes a minute to
                 notice that a node is gone, and a killed node can come back only after that.
             pause: seconds between looks for replies.
-            expected: what right replies are like, from `Expected.of(model, graph, classes=...)`; without it only names
-                of tensors are looked at, and whether values are finite.
             keep: called after every exchange with all that the server needs to go on, for a file perhaps.
             kept: what was kept last, to go on from there.
 
