@@ -19,8 +19,8 @@ NO_TRAINING = Schedule(epochs=0)
 ONE_EPOCH = Schedule(epochs=1, batch_size=8, lr=0.05)
 
 
-def fedma_of(members, schedule=ONE_EPOCH, retrain=ONE_EPOCH, output=ONE_EPOCH, rounds=1) -> FedMA:  # type: ignore[no-untyped-def]
-    return FedMA(members[0].graph, [c.number for c in members], schedule, retrain, output, rounds)
+def fedma_of(members, schedule=ONE_EPOCH, retrain=ONE_EPOCH, output=ONE_EPOCH, rounds=1, **how) -> FedMA:  # type: ignore[no-untyped-def]
+    return FedMA(members[0].graph, [c.number for c in members], schedule, retrain, output, rounds, **how)
 
 
 NETWORKS = ["mlp", "cnn", "residual", "disordered", "speaker", "attention", "linear"]
@@ -39,7 +39,7 @@ def federation(name: str, count: int) -> tuple[list[Client], dict[int, Weights]]
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fedma_without_training_is_one_shot_fusion(name: str) -> None:
     members, start = federation(name, 3)
-    state = play(fedma_of(members, NO_TRAINING, NO_TRAINING, NO_TRAINING), members, start)
+    state = play(fedma_of(members, NO_TRAINING, NO_TRAINING, NO_TRAINING, fitted=False), members, start)
     fused, assignments = fuse_weights(
         [start[c.number] for c in members],
         members[0].graph,

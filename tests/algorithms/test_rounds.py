@@ -105,7 +105,7 @@ HOW: dict[str, dict[str, Any]] = {
     "never, all": {"rematch": "never", "later": "global"},
     "drift": {"rematch": "drift", "participants": 3},
     "drift and newcomers": {"rematch": "drift", "newcomers": "own", "present": {1: (range(1, 9),)}},
-    "blocks": {"steps_per_exchange": 2, "fitted": True},
+    "blocks": {"steps_per_exchange": 2, "fitted": False},
     "one block": {"steps_per_exchange": 99, "participants": 3},
 }
 
@@ -193,8 +193,11 @@ def test_a_round_without_anybody_is_refused() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 99])
-@pytest.mark.parametrize("fitted", [False, True])
-@pytest.mark.parametrize("name", ["mlp", "mlp-20-10", "cnn", "attention", "residual", "speaker"])
+@pytest.mark.parametrize(
+    ("name", "fitted"),
+    [(n, False) for n in ("mlp", "cnn", "attention", "residual", "speaker")]
+    + [(n, True) for n in ("mlp-20-10", "cnn")],
+)
 def test_without_training_any_blocks_are_one_shot_fusion(name: str, fitted: bool, at_once: int) -> None:
     federation = Federation(name, 3, slim=(1,))
     state = federation.play(federation.fedma(NOTHING, rounds=1, fitted=fitted, steps_per_exchange=at_once))
@@ -210,10 +213,7 @@ def test_without_training_any_blocks_are_one_shot_fusion(name: str, fitted: bool
         fitted=fitted,
         tries=1,
     )
-    aside = {name for pair in federation.graph.statistics for name in pair} if fitted else set()
-    assert_equal(
-        *({n: t for n, t in w.items() if n not in aside} for w in (state.weights, fused)), rtol=1e-3, atol=1e-4
-    )
+    assert_equal(state.weights, fused, rtol=1e-3, atol=1e-4)
 
 
 def test_fitting_is_not_placing() -> None:

@@ -55,8 +55,8 @@ class FedMA:
             averaged over its owners; or from the first group on that has drifted ("drift"): where some client's unit
             has come nearer to another slot than to its own.
         steps_per_exchange: groups that an exchange settles: the more, the fewer exchanges and local epochs.
-        fitted: clients' weights on matched units are fitted to the slots (see `fedma.matching.fitting`) before
-            they are trained on, not only placed.
+        fitted: clients fit the weights that read matched units to the slots (see `fedma.matching.fitting`) before they
+            train them; False places them, as published.
         robust: bounds on what a single client can change.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, Algorithm 1 and section 3.2.
@@ -79,7 +79,7 @@ class FedMA:
     later: Later = "own"
     rematch: Rematch = "always"
     steps_per_exchange: int = 1
-    fitted: bool = False
+    fitted: bool = True
     robust: Robust = field(default_factory=Robust)
 
     def __post_init__(self) -> None:

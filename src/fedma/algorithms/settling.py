@@ -42,8 +42,6 @@ def match(
 ) -> State:
     """The state after step k: its groups matched, its tensors averaged over their owners.
 
-    Tensors of the step that read its units (in a residual block) are averaged last, so that they can be fitted.
-
     Args: `own` are the clients' tensors, of earlier groups in global order. Who did not reply loses its slots.
     """
     step, wide = course.steps[k], course.wide(state, k)
@@ -54,15 +52,16 @@ def match(
     found = {group: slots(own) for group, own in matched.items()}
     maps = {client: {**maps, **now.get(client, {})} for client, maps in kept.items()}
     state = replace(state, maps=maps, widths={**state.widths, **found})
-    orders = [original_order(now[reply.client], course.graph) for reply in replies]
-    owned = [_owned(course, state, reply) for reply in replies]
-    mean = partial(_averaged, course, replies=replies, owned=owned, widths=course.wide(state, k + 1))
-    late = {
-        place.tensor for group in course.fits(k, k + 1) for place in course.graph.places(group) if place.role == "in"
-    }
-    state = mean(state, own=own, names=[name for name in step.tensors if name not in late], maps=orders)
-    readers = [name for name in step.tensors if name in late]
-    return mean(state, own=move(course, state, replies, own, start=k, end=k + 1), names=readers) if readers else state
+    return _averaged(
+        course,
+        state,
+        replies=replies,
+        own=own,
+        names=step.tensors,
+        widths=course.wide(state, k + 1),
+        maps=[original_order(now[reply.client], course.graph) for reply in replies],
+        owned=[_owned(course, state, reply) for reply in replies],
+    )
 
 
 def pool(course: Course, state: State, replies: Sequence[Reply]) -> State:
@@ -76,7 +75,7 @@ def move(
     course: Course, state: State, replies: Sequence[Reply], own: Sequence[Weights], *, start: int, end: int
 ) -> list[Weights]:
     """The clients' tensors, brought into the order that these steps have settled."""
-    made = {name: state.weights[name] for name in course.tensors(start, end) if name in state.weights}
+    made = {name: state.weights[name] for name in course.tensors(start, end)}
     wide = course.wide(state, end)
     return [
         moved(

@@ -53,7 +53,7 @@ class Settings:
         rematch: FedMA: match "always"; after the first round "never", so that later rounds are one exchange each, in
             which slots are averaged over their owners; or from the first layer on whose units "drift" from their slots.
         steps_per_exchange: FedMA: how many layers to match in one exchange.
-        fitted: FedMA: fit clients' next layers to the averaged units, before they are trained, instead of moving them.
+        fitted: FedMA: clients fit their next layers to the averaged units before they train them; else as published.
         optimizer: "sgd" or "adam".
         lr: learning rate.
         momentum: of SGD.
@@ -108,7 +108,7 @@ class Settings:
     later: Literal["own", "global"] = "own"
     rematch: Literal["always", "drift", "never"] = "always"
     steps_per_exchange: int = 1
-    fitted: bool = False
+    fitted: bool = True
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr: float = 0.01
     momentum: float = 0.9
