@@ -1,5 +1,7 @@
 """Merging checkpoints: what is read, what is refused, and that aligned models compute what they did."""
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -163,6 +165,7 @@ def test_a_module_of_ones_own_merges(tmp_path, monkeypatch, capsys):
     )
     (tmp_path / "mine.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     paths = [tmp_path / f"{j}.safetensors" for j in range(2)]
     for path in paths:
         save_file(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).state_dict(), path)
