@@ -47,15 +47,23 @@ class Federation:
         names = tuple(range(len(self.clients)))
         return FedMA(self.graph, names, schedule, schedule, schedule, rounds, widths=self.widths, **how)
 
-    def play(self, algorithm: FedMA, state: State | None = None, *, change: Change = lambda ask, reply: reply) -> State:
-        """To the end; `change` may take a reply away."""
+    def play(
+        self,
+        algorithm: FedMA,
+        state: State | None = None,
+        *,
+        change: Change = lambda ask, reply: reply,
+        whole: bool = False,
+    ) -> State:
+        """To the end; `change` may take a reply away; clients may be sent whole asks, whatever they hold."""
         self.asked: list[list[Ask]] = []
         held = {client: dict(own) for client, own in self.start.items()}
         state = state or algorithm.start()
         while asks := algorithm.asks(state):
             replies = []
             for ask in asks:
-                reply, own = self.clients[ask.client].answer(ask, held.get(ask.client, {}))
+                message = ask.whole if whole else replace(ask, weights=ask.sent)
+                reply, own = self.clients[ask.client].answer(message, held.get(ask.client, {}))
                 held[ask.client] = own if ask.keep else {}
                 replies += [changed] if (changed := change(ask, reply)) else []
             present = {reply.client for reply in replies}
@@ -270,11 +278,31 @@ def test_only_what_drifted_is_matched_again() -> None:
 
 def test_a_later_round_without_matching_costs_a_clients_own_size() -> None:
     federation = Federation("cnn")
-    federation.play(federation.fedma(rounds=2, rematch="never"))
+    federation.play(federation.fedma(rounds=3, rematch="never"))
     own = sum(tensor.nbytes for tensor in federation.start[0].values())
-    (asks,) = [asks for asks in federation.asked if asks[0].name[1] == 1]
+    (asks,) = [asks for asks in federation.asked if asks[0].name[1] == 2]
     assert all(own < ask.bytes < own + 2000 for ask in asks)
     assert not any(ask.keep for ask in asks)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("later", ["own", "global"])
+def test_a_later_round_sends_a_client_no_tensor_twice(name: str, later: str) -> None:
+    federation = Federation(name, slim=(1,))
+    federation.play(federation.fedma(NOTHING, rounds=3, later=later))
+    statistics = {tensor for pair in federation.graph.statistics for tensor in pair}
+    for client in range(5):
+        assert federation.asked[len(federation.asked) // 3][client].known or not federation.graph.groups
+        sent = [n for asks in federation.asked for n in asks[client].sent if asks[client].name[1] == 1]
+        assert not {n for n in sent if sent.count(n) > 1 and "num_batches" not in n} - statistics
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW.keys())
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_client_is_said_to_hold_it_holds(name: str, how: dict[str, Any]) -> None:
+    federation = Federation(name, slim=(0, 3))
+    brief = federation.play(federation.fedma(**how)).weights
+    assert_equal(federation.play(federation.fedma(**how), whole=True).weights, brief, rtol=0, atol=0)
 
 
 def test_rounds_from_the_whole_model_keep_its_widths() -> None:

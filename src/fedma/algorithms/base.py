@@ -23,6 +23,7 @@ class State:
         maps: for each client that ever took part, per group, own unit → slot. A group that was matched anew while the
             client was away is missing.
         widths: per group, the slots of the global model.
+        holders: the clients that begin the next round with what they held at the end of the one before.
         settled: FedMA's steps that were settled before the last exchange of the present round, and after it.
     """
 
@@ -32,6 +33,7 @@ class State:
     models: tuple[Weights, ...] = ()
     maps: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     widths: Mapping[str, int] = field(default_factory=dict)
+    holders: tuple[int, ...] = ()
     settled: tuple[int, int] = (0, 0)
 
 

@@ -52,8 +52,8 @@ class Client:
             own: the weights that the client holds; none are needed where the ask brings all.
             compute: how it computes; messages and weights are on the CPU all the same.
         """
-        maps = {group: slots.long() for group, slots in ask.widen.items()}
-        held = moved(own, self.graph, maps=maps, widths=ask.widths, slots=ask.weights, fit=ask.fit)
+        ask = self._recalled(ask, own)
+        held = moved(own, self.graph, maps=_long(ask.widen), widths=ask.widths, slots=ask.weights, fit=ask.fit)
         model = rebuild(self.template, {**held, **ask.weights})
         done = fit(
             model,
@@ -75,6 +75,11 @@ class Client:
         reply = Reply(self.number, {name: held[name] for name in ask.send}, self.class_counts, metrics, ask.name)
         return (reply if self.privacy is None else self._hidden(reply, ask, self.privacy)), held
 
+    def _recalled(self, ask: Ask, own: Mapping[str, torch.Tensor]) -> Ask:
+        """The ask with the tensors that were not sent."""
+        known = {name: own[name] for name in ask.known if name not in ask.weights}
+        return replace(ask, weights={**self.graph.gather(known, _long(ask.narrow), ask.wide), **ask.weights})
+
     def _hidden(self, reply: Reply, ask: Ask, privacy: Privacy) -> Reply:
         """The reply that may be sent: its weights bounded and noisy, and of the data only how many samples there are.
 
@@ -94,3 +99,8 @@ class Client:
         """Its samples of each class."""
         labels = self.data.labels if self.rows is None else self.data.labels[self.rows]
         return torch.bincount(labels, minlength=self.classes)
+
+
+def _long(maps: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Maps as they are used, which travel as int32."""
+    return {group: units.long() for group, units in maps.items()}

@@ -135,7 +135,9 @@ class FedMA:
             own, at = settling.move(self.course, state, replies, own, start=at, end=k), k
             state = settling.match(self.course, state, replies, own, k=k, matcher=self._matcher(state.round))
         if end == len(self.course):
-            return replace(state, round=state.round + 1, exchange=0, settled=(0, 0))
+            staying = self._staying(state.round + 1)
+            holders = tuple(reply.client for reply in replies if reply.client in staying)
+            return replace(state, round=state.round + 1, exchange=0, settled=(0, 0), holders=holders)
         return replace(state, exchange=state.exchange + 1, settled=(before, end))
 
     def _matcher(self, round_: int) -> Matcher:
@@ -145,24 +147,26 @@ class FedMA:
 
     def _members(self, state: State) -> list[int]:
         """The clients of the round, but for those that missed an exchange of it."""
-        drawn = taking_part(
-            self.clients, state.round, present=self.present, participants=self.participants, seed=self.seed
-        )
         settled = set(self.course.groups(0, state.settled[1]))
-        return [client for client in drawn if settled <= state.maps.get(client, {}).keys()]
+        return [c for c in self._drawn(state.round) if settled <= state.maps.get(c, {}).keys()]
+
+    def _drawn(self, round_: int) -> list[int]:
+        """The clients of a round."""
+        return taking_part(self.clients, round_, present=self.present, participants=self.participants, seed=self.seed)
 
     def _first_ask(self, state: State, client: int) -> Ask:
         """The ask that begins a round: train your own model, or this part of the global one."""
         places = self._places(state, client)
-        weights: Weights = {}
-        if places is not None:
-            wide = self.course.wide(state, len(self.course))
-            weights = self.graph.gather(state.weights, original_order(places, self.graph), wide)
+        narrow = original_order(places or {}, self.graph)
+        known = self._known(state, client)
         end = len(self.course) if self._keeps(state) else self.course.end(0)
         return Ask(
             client,
             ("round", state.round, "step", 0),
-            weights=weights,
+            weights={} if places is None else self.graph.gather(state.weights, narrow, state.widths),
+            known=known,
+            narrow=narrow if known else {},
+            wide=state.widths if known else {},
             widths={**self.course.own_widths(client), **lengths(places or {})},
             schedule=asdict(self.schedule),
             send=self.course.tensors(0, end),
@@ -186,8 +190,24 @@ class FedMA:
             schedule=asdict(self.retrain if self.course.groups(k, end) else self.output),
             frozen=self.course.tensors(0, k),
             send=(*self.course.statistics(k), *self.course.tensors(k, end)),
-            keep=end < len(self.course),
+            keep=end < len(self.course) or client in self._staying(state.round + 1),
         )
+
+    def _known(self, state: State, client: int) -> tuple[str, ...]:
+        """What a client has held since the round before: all but the output layer, running statistics and counters."""
+        if client not in state.holders:
+            return ()
+        names, statistics = self.course.tensors(0, len(self.course) - 1), self.course.statistics(len(self.course))
+        return tuple(n for n in names if n not in statistics and state.weights[n].is_floating_point())
+
+    def _staying(self, round_: int) -> set[int]:
+        """The clients of this round that can begin it with what they held at the end of the one before.
+
+        None where groups kept their slots in that one: clients have not seen the averages.
+        """
+        if not 0 < round_ < self.rounds or (round_ > 1 and self.rematch != "always"):
+            return set()
+        return {*self._drawn(round_ - 1)} & {*self._drawn(round_)}
 
     def _keeps(self, state: State) -> bool:
         """Whether groups can keep their slots in the round that begins: not where somebody brings units without."""

@@ -6,7 +6,7 @@ engine delivers the same thing and bytes are counted in one place.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +41,7 @@ class Ask:
     """Work for one client. It does these things, in this order, to the weights that it holds:
 
     1. `widen`: move them to the places of their slots in wider groups, readers of those in `fit` fitted to the slots;
-    2. `weights`: replace these tensors;
+    2. `weights`: replace these tensors; those in `known` are not sent, it finds them in what it holds;
     3. train by `schedule`, with the tensors named in `frozen` held;
     4. answer with the tensors named in `send`.
 
@@ -49,6 +49,9 @@ class Ask:
         client: who.
         name: names the training for its random numbers, such as ("round", 1, "step", 2).
         weights: global tensors, or the client's own part of them.
+        known: names of those that are the client's own part of global tensors that it holds.
+        narrow: which part: per group, own unit → slot; int32.
+        wide: the widths of what it holds.
         widen: per group, unit → slot; int32.
         widths: the client's widths when that is done.
         fit: groups of `widen` whose readers are fitted to the slots, not placed (`fedma.matching.fitting`).
@@ -61,6 +64,9 @@ class Ask:
     client: int
     name: tuple[str | int, ...] = ()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    known: tuple[str, ...] = ()
+    narrow: Mapping[str, Tensor] = field(default_factory=dict)
+    wide: Mapping[str, int] = field(default_factory=dict)
     widen: Mapping[str, Tensor] = field(default_factory=dict)
     widths: Mapping[str, int] = field(default_factory=dict)
     fit: tuple[str, ...] = ()
@@ -70,13 +76,26 @@ class Ask:
     keep: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widen", {group: slots.int() for group, slots in self.widen.items()})
+        for name in ("narrow", "widen"):
+            object.__setattr__(self, name, {group: slots.int() for group, slots in getattr(self, name).items()})
+
+    @property
+    def sent(self) -> Mapping[str, Tensor]:
+        """The tensors of `weights` that the message holds."""
+        return {name: tensor for name, tensor in self.weights.items() if name not in self.known}
+
+    @property
+    def whole(self) -> "Ask":
+        """The same for a client that holds nothing of the global model."""
+        return replace(self, known=(), narrow={}, wide={})
 
     @cached_property
     def bytes(self) -> int:
         """Length of the serialised message."""
         settings = {
             "name": self.name,
+            "known": self.known,
+            "wide": self.wide,
             "widths": self.widths,
             "fit": self.fit,
             "schedule": self.schedule,
@@ -84,7 +103,7 @@ class Ask:
             "send": self.send,
             "keep": self.keep,
         }
-        return size({"weights": self.weights, "widen": self.widen}, settings)
+        return size({"weights": self.sent, "narrow": self.narrow, "widen": self.widen}, settings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,10 +124,11 @@ class LocalEngine:
 
     def _task(self, ask: Ask) -> tuple[object, ...]:
         """The ask, and what the client holds, unless the ask brings all of it."""
-        brings_all = ask.weights.keys() >= self.clients[ask.client].graph.layouts.keys() and not ask.widen
+        sent = replace(ask, weights=ask.sent)
+        brings_all = sent.weights.keys() >= self.clients[ask.client].graph.layouts.keys() and not ask.widen
         if brings_all:
-            return "answer", ask, {}
-        return "answer", ask, self.held.get(ask.client) or self._initial[ask.client]
+            return "answer", sent, {}
+        return "answer", sent, self.held.get(ask.client) or self._initial[ask.client]
 
     def _run(self, number: int, task: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
         # One thread with workers too: others of this process would wait for work on the workers' cores.

@@ -16,7 +16,7 @@ from fedma.errors import ReplyError
 DONE, LOST, STALE = "DONE", "STATE_LOST", "STATE_STALE"
 """What a client says of a parcel: done; or that it holds no weights, or others than the parcel presumes."""
 
-_PARTS = ("weights", "widen")
+_PARTS = ("weights", "narrow", "widen")
 """The tensors of an ask; the rest of it is settings."""
 _KIND = "fedma.tensor"
 _NAMES = "float64 float32 float16 bfloat16 bool int64 int32 int16 int8 uint8"
@@ -47,7 +47,7 @@ class Parcel:
             settings = {own.name: getattr(ask, own.name) for own in fields(ask) if own.name not in _PARTS}
             content[f"{number}"] = ConfigRecord({"settings": json.dumps(settings)})
             for part in _PARTS:
-                content[f"{number}/{part}"] = arrays(getattr(ask, part))
+                content[f"{number}/{part}"] = arrays(ask.sent if part == "weights" else getattr(ask, part))
         return content
 
     @classmethod

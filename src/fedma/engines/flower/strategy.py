@@ -192,16 +192,17 @@ class Strategy(strategy.Strategy):
     def _errand(self, ask: Ask) -> Errand | None:
         """What a client is sent; None where it has missed an exchange of the round.
 
-        The first ask of a round needs no weights that a client holds, or its initial ones alone. So the round's asks,
-        one after the other, make again whatever a client has lost.
+        The first ask of a round, sent whole, needs no weights that a client holds, or its initial ones alone. So the
+        round's asks, one after the other, make again whatever a client has lost.
         """
-        run, state, past = self.progress.run, self.progress.state, self.progress.past
-        tag, before = (f"{run}/{state.round}/{exchange}" for exchange in (state.exchange, state.exchange - 1))
-        if not state.exchange:
-            return Errand(Parcel((ask,), tag), Parcel((ask,), tag))
-        if ask.client not in past:
+        run, state, past = self.progress.run, self.progress.state, self.progress.past.get(ask.client, ())
+        if state.exchange and not past:
             return None
-        return Errand(Parcel((ask,), tag, before), Parcel((*past[ask.client], ask), tag))
+        tag, before = f"{run}/{state.round}/{state.exchange}", ""
+        if past or ask.known:
+            last = [line for line in self.progress.lines if "step" in line][-1]
+            before = f"{run}/{last['round'] - 1}/{last['step'] - 1}"
+        return Errand(Parcel((ask,), tag, before), Parcel((*past, ask.whole), tag))
 
     def _absorb(self, asks: Iterable[Ask], outcome: Outcome, seconds: float) -> Mapping[str, Any]:
         """Go on with the replies that came; what is told of the exchange."""
@@ -225,7 +226,9 @@ class Strategy(strategy.Strategy):
             progress,
             state=state,
             traffic=traffic,
-            past={ask.client: (*progress.past.get(ask.client, ()), ask) for ask in answered} if state.exchange else {},
+            past={ask.client: (*progress.past.get(ask.client, ()), ask.whole) for ask in answered}
+            if state.exchange
+            else {},
             lines=(*progress.lines, line),
             seconds=seconds,
         )
