@@ -121,7 +121,10 @@ def _mean(
     else:
         total, mass = torch.zeros(shape, dtype=torch.float64), torch.zeros(owned, dtype=torch.float64)
         for share, (tensor, place) in zip(shares, parts, strict=True):
-            total[place] += share * tensor.double()
+            if place is ... and isinstance(share, float):
+                total.add_(tensor, alpha=share)  # one pass, without copies
+            else:
+                total[place] += share * tensor.double()
             mass[_counted(place, counted)] += share
     return torch.where(mass > 0, total / mass.clamp(min=torch.finfo(torch.float64).tiny), rest).to(tensors[0].dtype)
 

@@ -43,22 +43,31 @@ class Inputs:
 @contextlib.contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradients, no fused attention; everything as it was afterwards, all tensors included."""
-    training = {module: module.training for module in model.modules()}
     own = [(tensor, tensor.detach().clone()) for tensor in tensors(model).values()]
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with evaluating(model):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        with torch.no_grad():
+            for tensor, before in own:
+                if not torch.equal(tensor, before):
+                    tensor.copy_(before)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients; each module in its own mode afterwards."""
+    training = {module: module.training for module in model.modules()}
     try:
         model.eval()
         with torch.no_grad():
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
         for module, mode in training.items():
             module.training = mode
-        with torch.no_grad():
-            for tensor, before in own:
-                if not torch.equal(tensor, before):
-                    tensor.copy_(before)
 
 
 def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:

@@ -2,17 +2,13 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, instancenorm, rnn
 
 from fedma.errors import GraphError
-from fedma.units.inputs import at_rest
+from fedma.units.inputs import evaluating
 from fedma.units.state import tensors
-
-Home = tuple[dict[str, Any], str]
-"""Where a module keeps a tensor."""
 
 
 def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -34,12 +30,8 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         raise GraphError(
             f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…"
         )
-    fresh = copied(model)
-    homes = _homes(fresh)
-    for name, tensor in tensors(fresh).items():
-        if name in weights:
-            _replace(homes[id(tensor)], tensor, weights[name])
-    with at_rest(fresh):
+    fresh = copied(model, {id(tensor): _like(tensor, weights[name]) for name, tensor in own.items() if name in weights})
+    with evaluating(fresh):
         for module in fresh.modules():
             _follow(module)
     return fresh
@@ -56,14 +48,16 @@ def _follow(module: nn.Module) -> None:
     return None
 
 
-def copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module, instead: Mapping[int, Tensor] = {}) -> nn.Module:
     """A copy that shares nothing.
+
+    Args: `instead` are tensors of the copy, by the identity of those in whose place they stand.
 
     Raises:
         GraphError: PyTorch cannot copy the model.
     """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, dict(instead))
     except RuntimeError as error:
         line = str(error).partition("\n")[0]
         raise GraphError(
@@ -72,24 +66,10 @@ def copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _homes(model: nn.Module) -> dict[int, list[Home]]:
-    """Every dictionary entry that holds a tensor, by the tensor's identity."""
-    homes: dict[int, list[Home]] = {}
-    for module in model.modules():
-        holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-        for holder in holders:
-            for name, tensor in holder.items():
-                if tensor is not None:
-                    homes.setdefault(id(tensor), []).append((holder, name))
-    return homes
-
-
-def _replace(homes: list[Home], old: Tensor, new: Tensor) -> None:
+def _like(old: Tensor, new: Tensor) -> Tensor:
+    """A copy of `new` that can stand where `old` does."""
     value = new.detach().to(device=old.device, dtype=old.dtype, copy=True)
-    if isinstance(old, nn.Parameter):
-        value = nn.Parameter(value, requires_grad=old.requires_grad)
-    for holder, name in homes:
-        holder[name] = value
+    return nn.Parameter(value, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else value
 
 
 def _linear(module: nn.Linear) -> None:
