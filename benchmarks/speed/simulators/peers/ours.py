@@ -4,7 +4,8 @@ import sys
 
 from work import SEED, Clock, Task
 
-from fedma.algorithms import Client, FedAvg, check
+from fedma.algorithms import Client, FedAvg
+from fedma.algorithms.replies import Expected, check
 from fedma.data import Split
 from fedma.engines import LocalEngine
 from fedma.training import Schedule, score
@@ -15,6 +16,7 @@ def main(path: str, precision: str = "fp32") -> None:
     task = Task.read(path)
     work, template = task.work, task.model()
     graph = units(template, task.test[0][:2])
+    expected = Expected.of(template, graph, classes=task.classes)
     data = Split(*task.train)
     clients = [
         Client(number, data, template, graph, task.classes, SEED, rows=part) for number, part in enumerate(task.parts)
@@ -31,7 +33,7 @@ def main(path: str, precision: str = "fp32") -> None:
         state, clock = server.start(), Clock("fedma")
         while asks := server.asks(state):
             replies = engine.deliver(asks)
-            check(asks, replies)
+            check(asks, replies, expected)
             state = server.absorb(state, replies)
             accuracy = score(engine.predict([state.weights]), task.test[1]).accuracy
             clock.round(accuracy, sum(int(reply.metrics["samples_seen"]) for reply in replies))
