@@ -16,6 +16,7 @@ from tyro.conf import Fixed, OmitArgPrefixes, Positional, Suppress
 
 from fedma.cli.app import App
 from fedma.cli.fuse import Fuse
+from fedma.cli.inspect import Inspect
 from fedma.cli.reproduce import Reproduce
 from fedma.errors import InputError
 from fedma.experiments.settings import Settings, from_toml
@@ -174,6 +175,7 @@ def parse(arguments: Sequence[str]) -> Command:
         "run": Run,
         "demo": Demo,
         "report": Report,
+        "inspect": Inspect,
         "reproduce": Reproduce,
         "fuse": Fuse,
         "units": Units,

@@ -1,6 +1,5 @@
 """`fedma fuse`: one model out of several checkpoints."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from fedma.cli.columns import columns, show
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ class Fuse:
         )
         if data and self.recalibrate:
             recalibrate(fusion.model, data.train.inputs[:2000].split(100))
-        _print(_told(self.files, fusion))
+        show(_told(self.files, fusion))
         if data:
-            _print(_judged(models, fusion, data))
+            show(_judged(models, fusion, data))
         merge.write_model(self.out, fusion.model, architecture)
-        _print([f"{self.out}"])
+        show([f"{self.out}"])
         if data and self.interpolate:
             self._draw(models, data, self.interpolate)
 
@@ -129,7 +129,7 @@ class Fuse:
         points = barrier(models, data, matcher=self.matcher, seed=self.seed)
         draw_line(points, path)
         write_csv(points, path.with_suffix(".csv"))
-        _print([f"{path}", f"{path.with_suffix('.csv')}"])
+        show([f"{path}", f"{path.with_suffix('.csv')}"])
 
 
 def _told(files: Sequence[Path], fusion: "Fusion") -> list[str]:
@@ -143,7 +143,7 @@ def _told(files: Sequence[Path], fusion: "Fusion") -> list[str]:
     for group, widths, fused, owned in found:
         each = str(widths[0]) if len(set(widths)) == 1 else " ".join(map(str, widths))
         rows.append([group, each, str(fused), *map(str, owned)])
-    return _columns(rows)
+    return columns(rows)
 
 
 def _judged(models: "Sequence[nn.Module]", fusion: "Fusion", data: "Dataset") -> list[str]:
@@ -153,14 +153,4 @@ def _judged(models: "Sequence[nn.Module]", fusion: "Fusion", data: "Dataset") ->
     found = scores(models, fusion.model, data)
     rows = [["", "test accuracy", "loss"]]
     rows += [[name, f"{100 * score.accuracy:.2f} %", f"{score.loss:.3f}"] for name, score in found.items()]
-    return _columns(rows)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines with aligned columns, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-
-
-def _print(lines: Sequence[str]) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
+    return columns(rows)

@@ -89,7 +89,9 @@ def _address(name: str | PathLike[str]) -> tuple[str, str]:
     if isinstance(name, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+", text):
         return text, text
     if isinstance(name, PathLike) or "/" in text or os.sep in text:
-        raise InputError(f"there is no folder {text!r}")
+        raise InputError(
+            f"there is no folder {text!r}; name one that holds parquet files, or images in one folder a class"
+        )
     known = ", ".join(("digits", *HUB))
     raise InputError(
         f"unknown data set {text!r}; name one of {known}, an 'owner/name' of the Hugging Face hub, or a local folder"

@@ -34,20 +34,9 @@ def save(folder: Path, value: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: it cannot be written, for want of room perhaps, or holds other kinds of values.
     """
-    tensors: dict[str, Tensor] = {}
-    header = json.dumps(_encoded(value, tensors, {}))
-    partial = folder / _PARTIAL
     try:
-        partial.unlink(missing_ok=True)  # a link there would lead the writing elsewhere
-        save_file(tensors, partial, metadata={_FORMAT: header, _DIGEST: _digest(header, tensors)})
-        sync(partial)
-        with contextlib.suppress(FileNotFoundError):
-            (folder / _NAME).replace(folder / _PREVIOUS)
-        partial.replace(folder / _NAME)
-        sync(folder)
+        write(folder / _NAME, value, previous=folder / _PREVIOUS)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise CheckpointError(
             f"a checkpoint cannot be written to {folder}: {error}; the one before it, if there is one, is kept: make "
             f"room and go on with fedma run --resume {folder}"
@@ -110,6 +99,31 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} is no checkpoint: it holds a {type(value).__name__} instead of names and values")
     return value
+
+
+def write(path: Path, value: Mapping[str, Any], *, previous: Path | None = None) -> None:
+    """Keep the value in this file, whole or not at all; what the file held before goes to `previous`, if one is named.
+
+    Raises:
+        CheckpointError: the value holds other kinds of values.
+        OSError, SafetensorError: it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps(_encoded(value, tensors, {}))
+    partial = path.with_suffix(".partial.safetensors")
+    try:
+        partial.unlink(missing_ok=True)  # a link there would lead the writing elsewhere
+        save_file(tensors, partial, metadata={_FORMAT: header, _DIGEST: _digest(header, tensors)})
+        sync(partial)
+        if previous is not None:
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(previous)
+        partial.replace(path)
+        sync(path.parent)
+    except (OSError, SafetensorError):
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def _encoded(value: object, tensors: dict[str, Tensor], seen: dict[int, str]) -> object:

@@ -1,9 +1,11 @@
 """From settings to clients: data, their partition, the model and its unit graph, all checked before work starts."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -156,6 +158,28 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
         for number, (part, own) in enumerate([*((part, hiding) for part in parts), (everyone, None)])
     )
     return Federation(settings, dataset, clients, template, graph, device, given)
+
+
+def reassemble(
+    settings: Settings, facts: Mapping[str, Any], folder: Path, *, dataset: Dataset | None = None
+) -> Federation:
+    """The federation of a run that has begun already.
+
+    Args:
+        settings: the run's own, but for where it is computed.
+        facts: what its `run.json` says.
+        folder: of the run.
+        dataset: the data that the run was given, if it was; no copy of them is kept.
+
+    Raises:
+        InputError: other data than at first, and whatever `assemble` refuses.
+    """
+    if dataset is None and facts["data"].get("fingerprint"):
+        raise InputError(f"the run in {folder} was given its data; give them again, in Python: dataset=...")
+    federation = assemble(settings, dataset)
+    if facts["data"] != json.loads(json.dumps(federation.facts())):
+        raise InputError(f"the data are not those that the run in {folder} began with; bring them back, or start anew")
+    return federation
 
 
 def _loaded(settings: Settings) -> Dataset:

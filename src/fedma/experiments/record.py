@@ -21,6 +21,7 @@ from torch import nn
 from fedma import __version__
 from fedma.errors import CheckpointError, InputError, ReplyError
 from fedma.experiments import checkpoint
+from fedma.experiments.assignments import Assignments, save_assignments
 from fedma.experiments.settings import Settings, from_dict
 from fedma.models import build
 from fedma.units import Weights, rebuild
@@ -40,8 +41,9 @@ class Record:
     marked as finished.
 
     `run.json` has the settings, versions, machine and data; `results.jsonl` one line for each evaluation;
-    `models/METHOD.safetensors` the global model, its header what is needed to build it again; an unfinished run has
-    a checkpoint too.
+    `models/METHOD.safetensors` the global model, its header what is needed to build it again, and
+    `models/METHOD.assignments.safetensors` which unit of which client is in which of its slots, where units were
+    matched; an unfinished run has a checkpoint too.
 
     Attributes:
         folder: the run folder.
@@ -60,7 +62,9 @@ class Record:
         try:
             (folder / "models").mkdir(parents=True)
         except OSError as error:
-            raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from error
+            raise InputError(
+                f"run folder {folder} cannot be made: {error.strerror}; name another with --out"
+            ) from error
         facts = {
             "fedma": __version__,
             "settings": asdict(settings),
@@ -98,8 +102,16 @@ class Record:
         with _room(self.folder), self._results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def save(self, method: str, models: Sequence[Weights], header: Mapping[str, Any]) -> None:
-        """A method's global model, or several when it keeps several; `header` is what is needed to build it again."""
+    def save(
+        self, method: str, models: Sequence[Weights], header: Mapping[str, Any], *, assignments: Assignments
+    ) -> None:
+        """A method's global model, or several when it keeps several, and its assignments, if there are any.
+
+        Args: `header` is what is needed to build a model again.
+        """
+        if assignments:
+            with _room(self.folder):
+                save_assignments(self.folder, method, assignments)
         for number, weights in enumerate(models):
             name = method if len(models) == 1 else f"{method}-{number}"
             path = self.folder / "models" / f"{name}.safetensors"
@@ -150,23 +162,36 @@ def mark(facts: Mapping[str, Any]) -> str:
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
+def recorded(folder: Path) -> tuple[dict[str, Any], Settings]:
+    """What `run.json` says of a run, and its settings.
+
+    Raises:
+        InputError: no run folder, or settings of another version.
+    """
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        values = {name: value for name, value in facts["settings"].items() if value is not None}
+        if not isinstance(facts["data"], dict) or "finished" not in facts:
+            raise ValueError("it lacks the data, or whether the run has finished")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder} is no run folder: its run.json cannot be read ({error}); name one that fedma run has written"
+        ) from error
+    return facts, from_dict(values, source=f"run.json in {folder}")
+
+
 def unfinished(folder: Path) -> tuple[dict[str, Any], Settings]:
-    """What `run.json` says of a run that was interrupted, and its settings.
+    """The same of a run that was interrupted.
 
     Raises:
         InputError: no run folder, one with links, which lead out of it, or a run that has finished.
     """
     if links := [path for path in folder.rglob("*") if path.is_symlink()]:
         raise InputError(f"{links[0]} is a link: what a run writes must stay in its folder; put the file itself there")
-    try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        values = {name: value for name, value in facts["settings"].items() if value is not None}
-        finished = facts["finished"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder} is no run folder: its run.json cannot be read ({error})") from error
-    if finished:
-        raise InputError(f"the run in {folder} has finished, on {finished}; fedma report {folder} shows it")
-    return facts, from_dict(values, source=f"run.json in {folder}")
+    facts, settings = recorded(folder)
+    if facts["finished"]:
+        raise InputError(f"the run in {folder} has finished, on {facts['finished']}; fedma report {folder} shows it")
+    return facts, settings
 
 
 def load_model(path: Path) -> nn.Module:
@@ -178,7 +203,7 @@ def load_model(path: Path) -> nn.Module:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["fedma"])
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(
             f"{path} is no model that a run wrote: {error!r}; they lie in its folder under models/"
         ) from error
@@ -197,7 +222,7 @@ def check_new(folder: Path) -> None:
     try:
         exists = folder.exists()
     except OSError as error:
-        raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from error
+        raise InputError(f"run folder {folder} cannot be made: {error.strerror}; name another with --out") from error
     if exists:
         raise InputError(f"run folder {folder} exists already; name another with --out, or remove it")
 

@@ -17,7 +17,7 @@ from fedma.data import Dataset
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import CheckpointError, InputError
 from fedma.experiments import checkpoint
-from fedma.experiments.federation import Federation, assemble
+from fedma.experiments.federation import Federation, assemble, reassemble
 from fedma.experiments.measure import by_client, owners
 from fedma.experiments.methods import AVERAGING, COMMON_INIT, algorithm, privacy
 from fedma.experiments.record import Record, check_new, mark, unfinished
@@ -74,12 +74,8 @@ def resume(folder: Path, watch: Watch = SILENT, *, workers: int = 0, dataset: Da
         CheckpointError: its checkpoints are damaged.
     """
     facts, settings = unfinished(folder)
-    if dataset is None and facts["data"].get("fingerprint"):
-        raise InputError(f"the run in {folder} was given its data; give them again: resume(folder, ..., dataset=...)")
     kept = checkpoint.load(folder)
-    federation = assemble(replace(settings, workers=workers or settings.workers), dataset)
-    if facts["data"] != json.loads(json.dumps(federation.facts())):
-        raise InputError(f"the data are not those that the run in {folder} began with; bring them back, or start anew")
+    federation = reassemble(replace(settings, workers=workers or settings.workers), facts, folder, dataset=dataset)
     standing, held, lines = None, {}, ()
     if kept is not None:
         try:
@@ -163,7 +159,7 @@ class _Method:
             standing = self._exchange(server, standing)
             value = {"standing": standing.to_dict(), "held": self.engine.held, "lines": json.dumps(self.record.lines)}
             checkpoint.save(self.record.folder, {"run": self.record.mark, **value})
-        self.record.save(self.name, standing.models, federation.header())
+        self.record.save(self.name, standing.models, federation.header(), assignments=standing.state.maps)
         return standing.traffic
 
     def _exchange(self, server: Algorithm, standing: Standing) -> Standing:

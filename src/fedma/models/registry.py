@@ -118,11 +118,17 @@ def _named(name: str) -> Network:
 
 def _users(name: str) -> Callable[[], nn.Module]:
     """A user's own factory, checked to be there."""
-    module, _, attribute = name.partition(":")
+    path, _, attribute = name.partition(":")
     try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"model {name!r}: {error}; expected package.module:factory, importable from here") from error
+        module = importlib.import_module(path)
+    except (Exception, SystemExit) as error:  # whatever happens in a file of the user's
+        raise InputError(
+            f"model {name!r}: {path!r} cannot be imported ({type(error).__name__}: {error}); give "
+            "package.module:factory, importable from this folder"
+        ) from error
+    factory = getattr(module, attribute, None)
+    if factory is None:
+        raise InputError(f"model {name!r}: {path!r} has no {attribute!r}; look there for the name of the factory")
     if not callable(factory):
         raise InputError(f"model {name!r} is not callable; it must be a function that returns an nn.Module")
     return factory

@@ -240,6 +240,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); a run folder holds {RECORD} and {RESULTS}"
-        ) from error
+        raise InputError(f"{path} cannot be read ({error.strerror}); name a folder that a run has written") from error

@@ -1,12 +1,13 @@
-"""How a model's units vary together on its own data: what a client may send beside its weights."""
+"""What a model's units do on data: how they vary together, and how strongly each sample excites each of them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.utils import _pytree as pytree
 
 from fedma.errors import InputError
 from fedma.units.find import units
@@ -17,6 +18,9 @@ from fedma.units.state import tensors
 
 Moments = dict[str, Tensor]
 """By the name of a weight, the covariance of the units that it reads: units × units, float64."""
+
+Look = Callable[[nn.Module, tuple[Any, ...]], None]
+"""Called before a layer's forward, with the layer and its arguments."""
 
 
 def moments(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph | None = None) -> Moments:
@@ -38,27 +42,46 @@ def moments(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph |
     Raises:
         InputError: no batch, or activations that are not finite.
     """
-    samples = [Inputs.of(batch) for batch in batches]
-    if not samples:
-        raise InputError("there are no batches to measure activations on; give at least one")
-    graph = graph or units(model, samples[0].kwargs or samples[0].args)
-    names = {id(tensor): name for name, tensor in tensors(model).items()}
+    samples, graph = _begun(model, batches, graph)
     widths = graph.widths_in(tensors(model))
     sums: dict[str, _Sums] = {}
-    hooks = []
-    for layer in model.modules():
-        name = names.get(id(layer.weight)) if isinstance(layer, nn.Linear | _ConvNd) else None
-        if name is not None and (read := reads(graph, name)) is not None:
-            own = sums.setdefault(name, _Sums(read.positions(graph, widths)))
-            hooks.append(layer.register_forward_pre_hook(own.add))
-    try:
-        with at_rest(model):
-            for batch in samples:
-                model(*batch.args, **batch.kwargs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    looks = [
+        (layer, sums.setdefault(read.tensor, _Sums(read.positions(graph, widths))).add)
+        for layer, read in _readers(model, graph)
+    ]
+    for _ in _shown(model, samples, looks):
+        pass
     return {name: own.covariance(name) for name, own in sums.items() if own.count}
+
+
+def excitations(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph | None = None) -> dict[str, Tensor]:
+    """How strongly each sample excites each unit, by group: samples × units, float32, on the CPU.
+
+    It is what the first layer that reads a unit sees of it, so any activation, normalisation or pooling in between is
+    counted in; the mean where a unit has several positions (channels, steps of a sequence). In evaluation mode.
+
+    Args:
+        model: a trained model.
+        batches: inputs, samples first, each as the model is called with.
+        graph: the model's unit graph; derived from the first batch where it is not given.
+
+    Returns:
+        An entry for every group that a fully connected or convolutional layer reads alone and that is called as a
+        module.
+
+    Raises:
+        InputError: no batch, or activations that are not finite.
+    """
+    samples, graph = _begun(model, batches, graph)
+    widths = graph.widths_in(tensors(model))
+    first: dict[str, tuple[nn.Module, _First]] = {}
+    for layer, read in _readers(model, graph):
+        first.setdefault(read.group, (layer, _First(read.positions(graph, widths))))
+    looks = [(layer, own.see) for layer, own in first.values()]
+    for batch in _shown(model, samples, looks):
+        for _, own in first.values():
+            own.end(_length(batch))
+    return {group: own.whole(group) for group, (_, own) in first.items() if own.complete}
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,58 @@ def reads(graph: UnitGraph, tensor: str) -> Read | None:
     return found[0] if len(found) == 1 and not graph.groups[found[0].group].per else None
 
 
+def _begun(
+    model: nn.Module, batches: Iterable[Examples], graph: UnitGraph | None
+) -> tuple[list[Inputs], UnitGraph]:
+    """The batches, at least one, and the model's graph."""
+    samples = [Inputs.of(batch) for batch in batches]
+    if not samples:
+        raise InputError("there are no batches to measure activations on; give at least one")
+    return samples, graph or units(model, samples[0].kwargs or samples[0].args)
+
+
+def _readers(model: nn.Module, graph: UnitGraph) -> Iterator[tuple[nn.Module, Read]]:
+    """The fully connected and convolutional layers that read the units of one group, in the order of their use."""
+    names = {id(tensor): name for name, tensor in tensors(model).items()}
+    layers: dict[str, list[nn.Module]] = {}
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | _ConvNd) and (name := names.get(id(layer.weight))) is not None:
+            layers.setdefault(name, []).append(layer)
+    for name in graph.layouts:
+        if name in layers and (read := reads(graph, name)) is not None:
+            yield from ((layer, read) for layer in layers[name])
+
+
+def _shown(model: nn.Module, batches: Iterable[Inputs], looks: Iterable[tuple[nn.Module, Look]]) -> Iterator[Inputs]:
+    """Show the batches to the model, one after the other, while layers are looked at; each, when it has passed."""
+    hooks = [layer.register_forward_pre_hook(look) for layer, look in looks]
+    try:
+        with at_rest(model):
+            for batch in batches:
+                model(*batch.args, **batch.kwargs)
+                yield batch
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _by_unit(layer: nn.Module, inputs: tuple[Any, ...], steps: Tensor) -> Tensor | None:
+    """What a layer reads: … × units × steps of a unit; a convolution's channels lie before its space.
+
+    None where it was called by keyword, or is a convolution whose channels are read in parts.
+    """
+    if not inputs:
+        return None
+    seen = inputs[0].movedim(1 - layer.get_parameter("weight").dim(), -1)
+    return seen[..., steps.flatten()].unflatten(-1, steps.shape) if seen.shape[-1] == steps.numel() else None
+
+
+def _length(batch: Inputs) -> int:
+    """How many samples a batch has."""
+    leaves = pytree.tree_leaves((batch.args, batch.kwargs))
+    return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), 0)
+
+
 class _Sums:
     """Sums over what one layer reads: of each unit, and of the products of two."""
 
@@ -96,12 +171,10 @@ class _Sums:
         self.second = torch.zeros(len(steps), len(steps), dtype=torch.float64)
 
     def add(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """Called before the layer's forward: takes in its input, whose channels lie before a convolution's space."""
-        if not inputs:  # called by keyword
-            return
-        seen = inputs[0].movedim(1 - layer.get_parameter("weight").dim(), -1).double().cpu()
-        if seen.shape[-1] == self.steps.numel():  # not so in a convolution whose channels are read in parts
-            units = seen[..., self.steps.flatten()].reshape(-1, *self.steps.shape).movedim(1, 0).flatten(1)
+        """Take in what the layer is about to read."""
+        seen = _by_unit(layer, inputs, self.steps)
+        if seen is not None:
+            units = seen.double().cpu().movedim(-2, 0).flatten(1)
             self.count += units.shape[1]
             self.first += units.sum(1)
             self.second += units @ units.T
@@ -109,9 +182,39 @@ class _Sums:
     def covariance(self, name: str) -> Tensor:
         """Of all that was taken in."""
         mean = self.first / self.count
-        found = self.second / self.count - torch.outer(mean, mean)
-        if not bool(found.isfinite().all()):
-            raise InputError(
-                f"what {name!r} reads is not finite on these batches; look for a diverged model or bad inputs"
-            )
-        return found
+        return _finite(self.second / self.count - torch.outer(mean, mean), f"what {name!r} reads")
+
+
+class _First:
+    """What one layer sees of each unit when it is first called on a batch, batch by batch."""
+
+    def __init__(self, steps: Tensor) -> None:
+        """Of units whose steps along the layer's inputs are these: units × steps of a unit."""
+        self.steps = steps
+        self.now: Tensor | None = None
+        self.parts: list[Tensor] = []
+        self.complete = True
+
+    def see(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """Take in what the layer is about to read, unless it has been called on this batch before."""
+        seen = _by_unit(layer, inputs, self.steps) if self.now is None else None
+        if seen is not None and seen.dim() > 2:
+            self.now = seen.float().movedim(-2, 1).flatten(2).mean(2).cpu()
+
+    def end(self, samples: int) -> None:
+        """The batch, of so many samples, has passed."""
+        if self.now is None or len(self.now) != samples:
+            self.complete = False
+        else:
+            self.parts.append(self.now)
+        self.now = None
+
+    def whole(self, group: str) -> Tensor:
+        """Of all samples."""
+        return _finite(torch.cat(self.parts), f"what is read of group {group!r}")
+
+
+def _finite(values: Tensor, what: str) -> Tensor:
+    if not bool(values.isfinite().all()):
+        raise InputError(f"{what} is not finite on these batches; look for a diverged model or bad inputs")
+    return values

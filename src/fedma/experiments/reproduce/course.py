@@ -29,6 +29,7 @@ class Task:
         fedma_rounds: FedMA's, about as many bytes: its global model is wider, and each round sends it once.
         lr: learning rates to choose from.
         local_epochs: to choose from.
+        fedma: FedMA's own settings, beside what is tuned.
         ablations: further lines of FedMA: its tuned settings with these changes.
         server_lr: learning rates of the servers with an optimiser, to choose from.
     """
@@ -37,6 +38,7 @@ class Task:
     fedma_rounds: int
     lr: tuple[float, ...]
     local_epochs: tuple[int, ...]
+    fedma: Mapping[str, Any] = field(default_factory=dict)
     ablations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     server_lr: Mapping[str, Sequence[float]] = field(default_factory=lambda: SERVER_LR)
 
@@ -57,7 +59,7 @@ def _grid(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Ce
     task = scales[scale]
     return [
         cell(line, method, task.base, x=f"lr {lr:g}, {epochs} local epochs", lr=lr, local_epochs=epochs,
-             rounds=task.rounds(method, tuning=True))
+             rounds=task.rounds(method, tuning=True), **(task.fedma if method == "fedma" else {}))
         for line, method in TUNED.items() for lr in task.lr for epochs in task.local_epochs
     ]  # fmt: skip
 

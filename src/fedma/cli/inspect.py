@@ -1,0 +1,116 @@
+"""`fedma inspect`: what the units of a run's global model are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tyro.conf import Positional
+
+from fedma.cli.columns import columns, show
+from fedma.errors import InputError
+
+if TYPE_CHECKING:
+    from fedma.experiments.inspection import Inspection, Slot
+
+Shown = Mapping[str, "Sequence[Slot]"]
+"""Per group, the slots that are shown."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Show what the units of a run's global model are: whose units each averages, and what excites it most.
+
+    Attributes:
+        folder: the folder of a run of FedMA or PFNM.
+        method: fedma or pfnm; by default the first of them that was run.
+        group: show this unit group alone; an unknown one lists them.
+        slots: how many slots of each group to show, the first ones; the .csv file has all.
+        images: how many test images (of text, windows) to show for each slot.
+        out: where the .csv file and the figures go; by default slots/ in the run folder.
+    """
+
+    folder: Positional[Path]
+    method: str | None = None
+    group: str | None = None
+    slots: int = 8
+    images: int = 8
+    out: Path | None = None
+
+    def run(self) -> None:
+        """Measure, write, tell."""
+        for name, value, most in (("slots", self.slots, 200), ("images", self.images, 40)):
+            if not 1 <= value <= most:
+                raise InputError(f"--{name} must be from 1 to {most}; got {value}")
+        from fedma.experiments.inspection import inspect
+
+        found = inspect(self.folder, method=self.method, samples=self.images)
+        groups = list(found.owners) if self.group is None else [self.group]
+        shown = {group: found.of(group)[: self.slots] for group in groups}
+        out = self.out or self.folder / "slots"
+        try:
+            files = _written(found, shown, out)
+        except OSError as error:
+            raise InputError(f"{out} cannot be written: {error.strerror}; name another folder with --out") from error
+        show([*_owned(found, groups), "", *_told(found, shown), "", *map(str, files)])
+
+
+def _owned(found: "Inspection", groups: Sequence[str]) -> list[str]:
+    """How many slots of each group have so many owners, as lines."""
+    most = max(len(found.owners[group]) for group in groups)
+    rows = [["group", "slots", "owned by 1", *map(str, range(2, most + 1))]]
+    for group in groups:
+        counts = [*found.owners[group], *[0] * most][:most]
+        rows.append([group, str(len(found.of(group))), *map(str, counts)])
+    return columns(rows)
+
+
+def _told(found: "Inspection", shown: Shown) -> list[str]:
+    """The slots, as lines: of text a line a window, else one a slot."""
+    rows = [["group", "slot", "owners", f"excited most by these test {found.kind}"]]
+    for group, slots in shown.items():
+        for slot in slots:
+            head = [group, slot.name, _owners(slot, found.clients)]
+            told = [f"{found.told(sample)}" for sample in slot.samples]
+            told = told if found.kind == "windows" else [", ".join(told)] * bool(told)
+            unknown = "all alike" if group in found.measured else "not measured"
+            rows += [[*head, first] for first in told[:1] or [unknown]]
+            rows += [["", "", "", other] for other in told[1:]]
+    return columns(rows, words=4)
+
+
+def _owners(slot: "Slot", clients: int) -> str:
+    """Whose it is, in short."""
+    if len(slot.owners) == clients:
+        return f"all {clients}"
+    return " ".join(map(str, slot.owners)) if len(slot.owners) <= 12 else f"{len(slot.owners)} of {clients}"
+
+
+def _written(found: "Inspection", shown: Shown, out: Path) -> list[Path]:
+    """The table of all slots, and of images a figure for each group."""
+    from fedma.report.tables import write_csv
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = [out / f"{found.method}.csv"]
+    write_csv(found.rows(), files[0])
+    if found.kind == "images":
+        files += [_drawn(found, group, slots, out) for group, slots in shown.items() if group in found.measured]
+    return files
+
+
+def _drawn(found: "Inspection", group: str, slots: "Sequence[Slot]", out: Path) -> Path:
+    """The images that excite the slots of a group most."""
+    from fedma.report.gallery import Strip, draw_gallery
+
+    path = out / f"{found.method}-{quote(group, safe='')}.png"
+    strips = [
+        Strip(
+            f"slot {slot.name}, of {_owners(slot, found.clients)}",
+            found.pictures(slot.samples).numpy(),
+            [found.label(sample) for sample in slot.samples],
+        )
+        for slot in slots
+    ]
+    draw_gallery(strips, path, title=f"{found.method}, {group}: the test images that excite each slot most")
+    return path
