@@ -12,7 +12,7 @@ import matplotlib.image
 import pytest
 import torch
 
-from federation import texts
+from federation import split, texts
 from fedma.cli import main
 from fedma.data import from_arrays
 from fedma.errors import CheckpointError, InputError
@@ -54,7 +54,7 @@ def last(folder: Path, method: str) -> dict[str, dict[str, list[int]]]:
 @pytest.mark.parametrize("method", ["fedma", "pfnm"])
 def test_slots_have_the_owners_that_the_report_counts(digits: Path, method: str) -> None:
     told, seen = last(digits, method), inspect(digits, method=method)
-    assert seen.owners == told["owners"]
+    assert list(seen.owners.items()) == list(told["owners"].items())
     for group, histogram in told["owners"].items():
         slots = seen.of(group)
         assert len(slots) == told["widths"][group][1]
@@ -215,15 +215,31 @@ def test_assignments_of_another_model_are_noticed(copy: Path, capsys: pytest.Cap
         ("--group conv9", "groups are conv1, conv2, fc1"),
         ("--slots 0", "--slots must be from 1"),
         ("--images 1000", "--images must be from 1 to 40"),
-        ("--out {folder}/run.json/x", "cannot be written"),
+        ("--out {folder}/run.json/x", "run.json is no folder; name another with --out"),
     ],
 )
-def test_mistakes_are_told_in_a_line(
-    digits: Path, capsys: pytest.CaptureFixture[str], flags: str, words: str
-) -> None:
+def test_mistakes_are_told_in_a_line(digits: Path, capsys: pytest.CaptureFixture[str], flags: str, words: str) -> None:
     said = refused(digits, capsys, *flags.format(folder=digits).split())
     assert words.format(folder=digits) in said
 
 
 def test_other_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no run folder" in refused(tmp_path, capsys)
+
+
+def test_a_model_without_hidden_units_has_nothing_to_show(tmp_path: Path) -> None:
+    train, test = split(90), split(30, seed=1)
+    data = from_arrays((train.inputs, train.labels), (test.inputs, test.labels))
+    settings = replace(SETTINGS, model="networks:Linear", method=("fedma",), alpha=100.0, limit=None, test_limit=None)
+    folder = run(settings, tmp_path / "run", dataset=data)
+    with pytest.raises(InputError, match="no hidden units"):
+        inspect(folder, dataset=data)
+
+
+def test_pictures_that_were_given_are_scaled_to_what_there_is() -> None:
+    inputs = torch.linspace(-3, 5, 2 * 3 * 4 * 6).view(2, 3, 4, 6)
+    data = from_arrays((inputs, torch.arange(2)), (inputs, torch.arange(2)))
+    found = Inspection("fedma", 1, data, {}, (), frozenset())
+    assert found.kind == "images"
+    torch.testing.assert_close(found.pictures([1, 0]), ((inputs[[1, 0]] + 3) / 8).movedim(1, -1))
+    assert found.pictures([]).shape == (0, 4, 6, 3)

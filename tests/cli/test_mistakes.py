@@ -1,8 +1,10 @@
 """The page of common mistakes: every command on it ends as the page says, in one line and with exit code 2."""
 
 import io
+import os
 import re
 import shlex
+import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -89,13 +91,10 @@ def test_a_mistake_in_python_is_told_as_the_page_has_it(code: str, said: str) ->
 @pytest.mark.parametrize(
     ("module", "command", "extra"),
     [
-        ("tyro", "run", "cli"),
-        ("rich", "run --model mlp", "cli"),
         ("datasets", "run --data empty/pictures", "data"),
         ("flwr_datasets", "run --model mlp", "data"),
         ("sklearn", "run --model mlp", "data"),
         ("matplotlib", "report runs/first", "report"),
-        ("jinja2", "report runs/first", "report"),
         ("torch.utils.tensorboard", "run --model mlp --tensorboard", "tensorboard"),
         ("ot", "fuse a.safetensors a.safetensors --model mlp --input-shape 1 8 8 --matcher ot", "ot"),
         ("dp_accounting", "run --model mlp --method fedavg --dp-clip 1 --dp-noise 1", "privacy"),
@@ -107,8 +106,32 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
 ) -> None:  # fmt: skip
     for loaded in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
         monkeypatch.delitem(sys.modules, loaded)
-    if module in ("tyro", "rich", "jinja2"):  # imported where the modules that use them are
-        for loaded in [name for name in sys.modules if name.startswith(("fedma.cli.", "fedma.report."))]:
-            monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, module, None)
     assert f"pip install 'fedma[{extra}]'" in ended(command.split(), capsys)
+
+
+@pytest.mark.parametrize(
+    ("module", "command"), [("tyro", "run"), ("rich", "run --model mlp"), ("jinja2", "report runs/first")]
+)
+def test_so_is_one_that_the_command_line_itself_imports(at_desk: Path, module: str, command: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from fedma.cli import main; main({command.split()})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("fedma: error: ")
+    assert "pip install 'fedma[cli]'" in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "run --help", "report runs/first"])
+def test_a_reader_that_leaves_is_no_mistake(at_desk: Path, command: str, buffered: str) -> None:
+    code = f"from fedma.cli import main; main({command.split()})"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=gone, stderr=subprocess.PIPE, timeout=120, check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, b"")

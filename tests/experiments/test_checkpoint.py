@@ -99,7 +99,7 @@ def test_a_full_disk_is_named_and_costs_nothing_kept(tmp_path: Path, monkeypatch
 
 def forged(tensors: dict[str, torch.Tensor], file: Path, header: str) -> None:
     """A checkpoint of any content, with the digest that belongs to it."""
-    digest = checkpoint._digest(header, tensors)
+    digest = checkpoint.digest(header, tensors)
     save_file(tensors, file, metadata={"fedma-checkpoint-1": header, "blake2b": digest})
 
 

@@ -55,8 +55,8 @@ class FedMA:
             averaged over its owners; or from the first group on that has drifted ("drift"): where some client's unit
             has come nearer to another slot than to its own.
         steps_per_exchange: groups that an exchange settles: the more, the fewer exchanges and local epochs.
-        fitted: clients fit the weights that read matched units to the slots (see `fedma.matching.fitting`) before they
-            train them; False places them, as published.
+        fitted: in the first round, clients fit the weights that read matched units to the slots (see
+            `fedma.matching.fitting`) before they train them; False places them there too, as published.
         robust: bounds on what a single client can change.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, Algorithm 1 and section 3.2.
@@ -186,7 +186,7 @@ class FedMA:
             },
             widen=original_order(own, self.graph),
             widths=self.course.widths(state, client, self.course.wide(state, k)),
-            fit=self.course.fits(before, k),
+            fit=self.course.fits(state.round, before, k),
             schedule=asdict(self.retrain if self.course.groups(k, end) else self.output),
             frozen=self.course.tensors(0, k),
             send=(*self.course.statistics(k), *self.course.tensors(k, end)),

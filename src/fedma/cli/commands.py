@@ -163,6 +163,14 @@ class Units:
         inputs = torch.rand(shape, generator=draw)
         if self.integers is not None:
             inputs = torch.randint(self.integers, shape, generator=draw)
+        try:
+            with torch.no_grad():
+                model.eval()(inputs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise InputError(
+                f"model {self.model!r} does not take inputs of shape {self.input_shape}: {error}; give others with "
+                "--input-shape, or --integers for tokens"
+            ) from error
         sys.stdout.write(f"{units(model, inputs, verify=self.verify)}\n")
 
 
@@ -209,7 +217,7 @@ def _first_lines(box: str) -> str:
     message = itertools.takewhile(
         lambda line: line.strip("─-"), itertools.dropwhile(lambda line: not line.strip("─-"), lines)
     )
-    return " ".join(message) + "; see fedma --help, or --help after a command"
+    return " ".join(message).rstrip(".") + "; see fedma --help, or --help after a command"
 
 
 def _config(arguments: Sequence[str]) -> Path | None:

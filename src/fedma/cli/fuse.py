@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from fedma.cli.columns import columns, show
+from fedma.cli.place import check_place
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,10 +95,13 @@ class Fuse:
             raise InputError("name two files or more: fedma fuse a.safetensors b.safetensors ...")
         if self.out.exists():
             raise InputError(f"{self.out} exists already; name another file with --out, or remove it")
+        check_place(self.out.parent)
         if self.data is None and (self.interpolate or self.recalibrate or self.test_limit):
             raise InputError("--interpolate, --recalibrate and --test-limit need --data")
         if self.interpolate and self.interpolate.suffix not in (".png", ".svg", ".pdf"):
             raise InputError(f"--interpolate {self.interpolate}: a picture ends in .png, .svg or .pdf")
+        if self.interpolate:
+            check_place(self.interpolate.parent, flag="--interpolate")
         if self.weights is not None and len(self.weights) != len(self.files):
             raise InputError(f"--weights has {len(self.weights)} numbers for {len(self.files)} files")
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from tyro.conf import Positional
 
 from fedma.cli.columns import columns, show
+from fedma.cli.place import check_place
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ class Inspect:
                 raise InputError(f"--{name} must be from 1 to {most}; got {value}")
         from fedma.experiments.inspection import inspect
 
+        if self.out:
+            check_place(self.out)
+        out = self.out or self.folder / "slots"
         found = inspect(self.folder, method=self.method, samples=self.images)
         groups = list(found.owners) if self.group is None else [self.group]
         shown = {group: found.of(group)[: self.slots] for group in groups}
-        out = self.out or self.folder / "slots"
         try:
             files = _written(found, shown, out)
         except OSError as error:
@@ -68,13 +71,15 @@ def _owned(found: "Inspection", groups: Sequence[str]) -> list[str]:
 
 def _told(found: "Inspection", shown: Shown) -> list[str]:
     """The slots, as lines: of text a line a window, else one a slot."""
+    from fedma.report.gallery import NONE
+
     rows = [["group", "slot", "owners", f"excited most by these test {found.kind}"]]
     for group, slots in shown.items():
         for slot in slots:
             head = [group, slot.name, _owners(slot, found.clients)]
             told = [f"{found.told(sample)}" for sample in slot.samples]
             told = told if found.kind == "windows" else [", ".join(told)] * bool(told)
-            unknown = "all alike" if group in found.measured else "not measured"
+            unknown = NONE if group in found.measured else "not measured"
             rows += [[*head, first] for first in told[:1] or [unknown]]
             rows += [["", "", "", other] for other in told[1:]]
     return columns(rows, words=4)
@@ -106,11 +111,11 @@ def _drawn(found: "Inspection", group: str, slots: "Sequence[Slot]", out: Path) 
     path = out / f"{found.method}-{quote(group, safe='')}.png"
     strips = [
         Strip(
-            f"slot {slot.name}, of {_owners(slot, found.clients)}",
+            f"{slot.name}  ({_owners(slot, found.clients)})",
             found.pictures(slot.samples).numpy(),
             [found.label(sample) for sample in slot.samples],
         )
         for slot in slots
     ]
-    draw_gallery(strips, path, title=f"{found.method}, {group}: the test images that excite each slot most")
+    draw_gallery(strips, path, title=f"{found.method}: what excites {group} most", down="slot (owners)")
     return path

@@ -34,8 +34,11 @@ def save(folder: Path, value: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: it cannot be written, for want of room perhaps, or holds other kinds of values.
     """
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps(_encoded(value, tensors, {}))
+    facts = {_FORMAT: header, _DIGEST: digest(header, tensors)}
     try:
-        write(folder / _NAME, value, previous=folder / _PREVIOUS)
+        write(folder / _NAME, tensors, facts, previous=folder / _PREVIOUS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"a checkpoint cannot be written to {folder}: {error}; the one before it, if there is one, is kept: make "
@@ -91,7 +94,7 @@ def read(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-        if metadata[_DIGEST] != _digest(metadata[_FORMAT], tensors):
+        if metadata[_DIGEST] != digest(metadata[_FORMAT], tensors):
             raise ValueError("its content is not what was written: the digest differs")
         value = _decoded(json.loads(metadata[_FORMAT]), tensors)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
@@ -101,19 +104,18 @@ def read(path: Path) -> dict[str, Any]:
     return value
 
 
-def write(path: Path, value: Mapping[str, Any], *, previous: Path | None = None) -> None:
-    """Keep the value in this file, whole or not at all; what the file held before goes to `previous`, if one is named.
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str], *, previous: Path | None = None) -> None:
+    """Keep tensors and facts in a safetensors file, whole or not at all.
+
+    Args: what the file held before goes to `previous`, if one is named.
 
     Raises:
-        CheckpointError: the value holds other kinds of values.
         OSError, SafetensorError: it cannot be written.
     """
-    tensors: dict[str, Tensor] = {}
-    header = json.dumps(_encoded(value, tensors, {}))
     partial = path.with_suffix(".partial.safetensors")
     try:
         partial.unlink(missing_ok=True)  # a link there would lead the writing elsewhere
-        save_file(tensors, partial, metadata={_FORMAT: header, _DIGEST: _digest(header, tensors)})
+        save_file(dict(tensors), partial, metadata=dict(facts))
         sync(partial)
         if previous is not None:
             with contextlib.suppress(FileNotFoundError):
@@ -158,13 +160,13 @@ def _decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     raise ValueError(f"a part of unknown kind {kind!r}")
 
 
-def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
-    """Of all that a checkpoint holds; it finds damage, but anyone can compute it."""
-    digest = hashlib.blake2b(header.encode(), digest_size=16)
+def digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a file holds; it finds damage, but anyone can compute it."""
+    found = hashlib.blake2b(header.encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
-        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def sync(path: Path) -> None:

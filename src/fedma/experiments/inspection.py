@@ -123,9 +123,7 @@ class Inspection:
         ]
 
 
-def inspect(
-    folder: Path, *, method: str | None = None, samples: int = 8, dataset: Dataset | None = None
-) -> Inspection:
+def inspect(folder: Path, *, method: str | None = None, samples: int = 8, dataset: Dataset | None = None) -> Inspection:
     """The slots of the global model that a run has made.
 
     Args:
@@ -146,11 +144,12 @@ def inspect(
     data, graph = federation.dataset, federation.graph
     widths = graph.widths_in(weights(model))
     _check(maps, graph, widths, folder)
+    counted = owners(maps)
+    histogram = {group: counted[group] for group in graph.groups if group in counted}
+    if not histogram:
+        raise InputError(f"the model of {chosen} in {folder} has no hidden units; there is nothing to show")
     found = excitations(model, [model_inputs(batch) for batch in data.test.inputs.split(BATCH)], graph=graph)
-    histogram = owners(maps)
-    slots = tuple(
-        _excited(slot, found, samples) for group in histogram for slot in _slots(group, maps, graph, widths)
-    )
+    slots = tuple(_excited(slot, found, samples) for group in histogram for slot in _slots(group, maps, graph, widths))
     return Inspection(chosen, len(maps), data, histogram, slots, frozenset(found))
 
 

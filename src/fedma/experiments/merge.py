@@ -102,7 +102,10 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
             "its tensors do not fit each other, or the inputs are others (--input-shape)"
         ) from error
     if outputs.shape[-1] != architecture.classes:
-        raise InputError(f"the model in {path} has {outputs.shape[-1]} outputs, not {architecture.classes} (--classes)")
+        raise InputError(
+            f"the model in {path} has {outputs.shape[-1]} outputs, not {architecture.classes}; leave it out, or say "
+            "--classes if all of them have so many"
+        )
     return model
 
 

@@ -174,8 +174,9 @@ def recorded(folder: Path) -> tuple[dict[str, Any], Settings]:
         if not isinstance(facts["data"], dict) or "finished" not in facts:
             raise ValueError("it lacks the data, or whether the run has finished")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"{folder} is no run folder: its run.json cannot be read ({error}); name one that fedma run has written"
+            f"{folder} is no run folder: its run.json cannot be read ({why}); name one that fedma run has written"
         ) from error
     return facts, from_dict(values, source=f"run.json in {folder}")
 

@@ -210,7 +210,7 @@ def from_toml(path: Path) -> Settings:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"settings file {path}: {error.strerror}") from error
+        raise InputError(f"settings file {path}: {error.strerror}; name a TOML file of settings") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"settings file {path} is not TOML: {error}") from error
     return from_dict({key.replace("-", "_"): value for key, value in data.items()}, source=f"settings file {path}")

@@ -123,12 +123,12 @@ def _users(name: str) -> Callable[[], nn.Module]:
         module = importlib.import_module(path)
     except (Exception, SystemExit) as error:  # whatever happens in a file of the user's
         raise InputError(
-            f"model {name!r}: {path!r} cannot be imported ({type(error).__name__}: {error}); give "
+            f"model {name!r}: {path!r} cannot be imported ({type(error).__name__}: {error}); expected "
             "package.module:factory, importable from this folder"
         ) from error
     factory = getattr(module, attribute, None)
     if factory is None:
-        raise InputError(f"model {name!r}: {path!r} has no {attribute!r}; look there for the name of the factory")
+        raise InputError(f"model {name!r}: {path!r} has no {attribute!r}; expected package.module:factory")
     if not callable(factory):
         raise InputError(f"model {name!r} is not callable; it must be a function that returns an nn.Module")
     return factory

@@ -9,11 +9,17 @@ import numpy as np
 
 from fedma.report.picture import INK, MUTED, imported, style
 
+NONE = "none more than others"
+"""Said of what nothing excites."""
+
 _GAP, _CAPTION = 0.1, 0.3
 """Around an image and under it, as parts of its height."""
 
+_FEWEST = 6
+"""Images that there is room for; fewer do not make a figure narrower."""
+
 _SIDE, _LABELS = 0.55, 1.6
-"""Inches: of an image's height, of the labels."""
+"""Inches: of an image's longer side, of the labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +28,7 @@ class Strip:
 
     Attributes:
         label: at its left.
-        images: images × height × width × 1 or 3 channels, from 0 (black) to 1; none leaves the row empty.
+        images: images × height × width × 1 or 3 channels, from 0 (black) to 1; there may be none.
         captions: one word beneath each.
     """
 
@@ -31,8 +37,8 @@ class Strip:
     captions: Sequence[str]
 
 
-def draw_gallery(strips: Sequence[Strip], path: Path, *, title: str) -> None:
-    """Draw the rows, all of images of one size, into a PNG file.
+def draw_gallery(strips: Sequence[Strip], path: Path, *, title: str, down: str) -> None:
+    """Draw the rows, all of images of one size, into a PNG file; `down` says what the labels are.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -40,19 +46,23 @@ def draw_gallery(strips: Sequence[Strip], path: Path, *, title: str) -> None:
     """
     most = max(len(strip.images) for strip in strips)
     height, width = strips[0].images.shape[1:3]
-    across, down = width + _GAP * height, height * (1 + _GAP + _CAPTION)
-    inches = (_LABELS + _SIDE * max(most, 4) * across / height, 0.5 + _SIDE * len(strips) * down / height)
+    wide, tall = width + _GAP * height, height * (1 + _GAP + _CAPTION)
+    scale = _SIDE / max(height, width)
+    inches = (_LABELS + scale * max(most, _FEWEST) * wide, 0.5 + scale * len(strips) * tall)
     with style():
         figure = imported("matplotlib.figure").Figure(figsize=inches, layout="constrained")
         axis = figure.subplots()
         for row, strip in enumerate(strips):
+            if not len(strip.images):
+                axis.text(0, row * tall + height / 2, NONE, fontsize=7, color=MUTED, va="center")
             for column, (image, caption) in enumerate(zip(strip.images, strip.captions, strict=True)):
-                _place(axis, image, column * across, row * down, caption)
-        axis.set(xlim=(0, max(most, 4) * across), ylim=(len(strips) * down, -0.1 * height), aspect="equal")
+                _place(axis, image, column * wide, row * tall, caption)
+        axis.set(xlim=(0, max(most, _FEWEST) * wide), ylim=(len(strips) * tall, -0.1 * height), aspect="equal")
         axis.set_xticks([])
-        axis.set_yticks([row * down + height / 2 for row in range(len(strips))], [strip.label for strip in strips])
+        axis.set_yticks([row * tall + height / 2 for row in range(len(strips))], [strip.label for strip in strips])
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
+        axis.set_ylabel(down)
         axis.set_title(title, fontsize=10, loc="left", color=INK)
         figure.savefig(path, dpi=160)
 

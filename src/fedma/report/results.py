@@ -225,8 +225,9 @@ def _record(path: Path) -> Mapping[str, Any]:
     """A checked `run.json`."""
     if not path.is_dir():
         raise InputError(f"there is no folder {str(path)!r}; name one that a run has written")
+    content = _bytes(path / RECORD)
     try:
-        record = checks.parsed(_bytes(path / RECORD))
+        record = checks.parsed(content)
     except ValueError as error:
         raise InputError(f"{path / RECORD} is not JSON ({error}); repeat the run") from error
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):

@@ -41,7 +41,9 @@ def report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> 
         for picture in pictures.values():
             files += picture.save(figures)
     except OSError as error:
-        raise InputError(f"the report cannot be written into {str(target)!r}: {error.strerror}") from error
+        raise InputError(
+            f"the report cannot be written into {str(target)!r}: {error.strerror}; name another folder"
+        ) from error
     return files
 
 

@@ -108,9 +108,7 @@ def reads(graph: UnitGraph, tensor: str) -> Read | None:
     return found[0] if len(found) == 1 and not graph.groups[found[0].group].per else None
 
 
-def _begun(
-    model: nn.Module, batches: Iterable[Examples], graph: UnitGraph | None
-) -> tuple[list[Inputs], UnitGraph]:
+def _begun(model: nn.Module, batches: Iterable[Examples], graph: UnitGraph | None) -> tuple[list[Inputs], UnitGraph]:
     """The batches, at least one, and the model's graph."""
     samples = [Inputs.of(batch) for batch in batches]
     if not samples:

@@ -30,6 +30,7 @@ class Task:
         lr: learning rates to choose from.
         local_epochs: to choose from.
         fedma: FedMA's own settings, beside what is tuned.
+        tuning: what is changed while tuning, such as the number of samples.
         ablations: further lines of FedMA: its tuned settings with these changes.
         server_lr: learning rates of the servers with an optimiser, to choose from.
     """
@@ -39,6 +40,7 @@ class Task:
     lr: tuple[float, ...]
     local_epochs: tuple[int, ...]
     fedma: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
     ablations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     server_lr: Mapping[str, Sequence[float]] = field(default_factory=lambda: SERVER_LR)
 
@@ -57,8 +59,9 @@ def course(title: str, scales: Mapping[Scale, Task], **more: Any) -> Experiment:
 def _grid(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
     """Learning rate and local epochs, for each method."""
     task = scales[scale]
+    base = replace(task.base, **task.tuning)
     return [
-        cell(line, method, task.base, x=f"lr {lr:g}, {epochs} local epochs", lr=lr, local_epochs=epochs,
+        cell(line, method, base, x=f"lr {lr:g}, {epochs} local epochs", lr=lr, local_epochs=epochs,
              rounds=task.rounds(method, tuning=True), **(task.fedma if method == "fedma" else {}))
         for line, method in TUNED.items() for lr in task.lr for epochs in task.local_epochs
     ]  # fmt: skip
@@ -77,7 +80,10 @@ def _servers(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list
 
 def _cells(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
     task = scales[scale]
-    tuned = {line: replace(own, rounds=task.rounds(own.method[0], tuning=False)) for line, own in chosen.items()}
+    given = {name: getattr(task.base, name) for name in task.tuning}
+    tuned = {
+        line: replace(own, rounds=task.rounds(own.method[0], tuning=False), **given) for line, own in chosen.items()
+    }
     return [
         *(Cell(line, tuned[line]) for line in (*TUNED, *SERVERS)),
         Cell("FedAvg, independent start", replace(tuned["FedAvg"], init="independent")),

@@ -10,10 +10,13 @@ _BASE = Settings(data="mnist", model="lenet", clients=5, partition="dirichlet-pa
 
 SCALES: dict[Scale, Task] = {
     "small": Task(
-        replace(_BASE, rounds=10, batch_size=32, limit=4000, test_limit=5000),
+        replace(_BASE, rounds=10, batch_size=32, limit=10_000, test_limit=5000),
         fedma_rounds=6,
         lr=(0.01, 0.03),
         local_epochs=(5, 10),
+        fedma={"grow": False},
+        tuning={"limit": 4000},
+        ablations={"FedMA, growing": {"grow": True}},
     ),
     "paper": Task(
         replace(_BASE, rounds=30, batch_size=64),
