@@ -21,7 +21,7 @@ class Course:
         graph: the model's unit graph.
         own: the units per group of clients that do not have the graph's.
         at_once: how many steps an exchange settles; the last one, of the output layer, has its own.
-        fitted: whether clients' weights on matched units are fitted to the slots, in the first round.
+        fitted: whether clients' weights on matched units are fitted to the slots.
         trim: the part of the owners left out at each end of an average.
     """
 
@@ -62,14 +62,9 @@ class Course:
         complete = set(self.tensors(0, k))
         return tuple(name for pair in self.graph.statistics for name in pair if name in complete)
 
-    def fits(self, round_: int, start: int, end: int) -> tuple[str, ...]:
-        """The groups of these steps whose readers are fitted: in the first round alone.
-
-        Later the clients' units come from the slots that they go back to. What fitting would mend is small then, what
-        it assumes of the inputs is not so, and rounds of it add up: networks that learn well end at chance.
-        """
-        fitted = self.fitted and not round_
-        alone = [step.groups[0] for step in self.steps[start:end] if fitted and len(step.groups) == 1]
+    def fits(self, start: int, end: int) -> tuple[str, ...]:
+        """The groups of these steps whose readers are fitted."""
+        alone = [step.groups[0] for step in self.steps[start:end] if self.fitted and len(step.groups) == 1]
         return tuple(group for group in alone if can_fit(self.graph, group))
 
     def own_widths(self, client: int) -> dict[str, int]:

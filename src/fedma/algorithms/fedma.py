@@ -55,8 +55,8 @@ class FedMA:
             averaged over its owners; or from the first group on that has drifted ("drift"): where some client's unit
             has come nearer to another slot than to its own.
         steps_per_exchange: groups that an exchange settles: the more, the fewer exchanges and local epochs.
-        fitted: in the first round, clients fit the weights that read matched units to the slots (see
-            `fedma.matching.fitting`) before they train them; False places them there too, as published.
+        fitted: for one round alone: clients fit the weights that read matched units to the slots (see
+            `fedma.matching.fitting`) before they train them; by default they place them, as published.
         robust: bounds on what a single client can change.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, Algorithm 1 and section 3.2.
@@ -79,7 +79,7 @@ class FedMA:
     later: Later = "own"
     rematch: Rematch = "always"
     steps_per_exchange: int = 1
-    fitted: bool = True
+    fitted: bool = False
     robust: Robust = field(default_factory=Robust)
 
     def __post_init__(self) -> None:
@@ -87,6 +87,11 @@ class FedMA:
             raise InputError(
                 f"matcher {self.matcher.name!r} matches whole models, not one group after the other; "
                 f"FedMA needs one of {', '.join(BY_STEPS)}"
+            )
+        if self.fitted and self.rounds > 1:
+            raise InputError(
+                f"fitted is for a single round, not {self.rounds}: it makes the output layer's weights so large that a "
+                "second round's training diverges; leave it out"
             )
         if self.steps_per_exchange < 1:
             raise InputError(f"steps_per_exchange must be at least 1; got {self.steps_per_exchange}")
@@ -186,7 +191,7 @@ class FedMA:
             },
             widen=original_order(own, self.graph),
             widths=self.course.widths(state, client, self.course.wide(state, k)),
-            fit=self.course.fits(state.round, before, k),
+            fit=self.course.fits(before, k),
             schedule=asdict(self.retrain if self.course.groups(k, end) else self.output),
             frozen=self.course.tensors(0, k),
             send=(*self.course.statistics(k), *self.course.tensors(k, end)),

@@ -84,7 +84,7 @@ def move(
             maps=original_order({g: state.maps[reply.client][g] for g in course.groups(start, end)}, course.graph),
             widths=course.widths(state, reply.client, wide),
             slots=made,
-            fit=course.fits(state.round, start, end),
+            fit=course.fits(start, end),
         )
         for reply, weights in zip(replies, own, strict=True)
     ]

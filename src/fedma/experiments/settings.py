@@ -53,7 +53,7 @@ class Settings:
         rematch: FedMA: match "always"; after the first round "never", so that later rounds are one exchange each, in
             which slots are averaged over their owners; or from the first layer on whose units "drift" from their slots.
         steps_per_exchange: FedMA: how many layers to match in one exchange.
-        fitted: FedMA: clients fit their next layers to the averaged units before they train them; else as published.
+        fitted: FedMA, one round alone: clients fit their next layers to the averaged units before they train them.
         optimizer: "sgd" or "adam".
         lr: learning rate.
         momentum: of SGD.
@@ -108,7 +108,7 @@ class Settings:
     later: Literal["own", "global"] = "own"
     rematch: Literal["always", "drift", "never"] = "always"
     steps_per_exchange: int = 1
-    fitted: bool = True
+    fitted: bool = False
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr: float = 0.01
     momentum: float = 0.9
@@ -167,6 +167,8 @@ class Settings:
                 raise InputError(f"{name} must be positive and finite; got {value}")
         if not 0 <= self.server_momentum < 1:
             raise InputError(f"server_momentum must be at least 0 and below 1; got {self.server_momentum}")
+        if self.fitted and self.rounds > 1:
+            raise InputError(f"fitted is for a single round of FedMA, and rounds is {self.rounds}; leave one of them out")
         self._check_privacy()
         self._check_members()
 
