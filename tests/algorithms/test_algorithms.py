@@ -39,7 +39,7 @@ def federation(name: str, count: int) -> tuple[list[Client], dict[int, Weights]]
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fedma_without_training_is_one_shot_fusion(name: str) -> None:
     members, start = federation(name, 3)
-    state = play(fedma_of(members, NO_TRAINING, NO_TRAINING, NO_TRAINING, fitted=False), members, start)
+    state = play(fedma_of(members, NO_TRAINING, NO_TRAINING, NO_TRAINING), members, start)
     fused, assignments = fuse_weights(
         [start[c.number] for c in members],
         members[0].graph,

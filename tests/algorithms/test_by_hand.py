@@ -44,7 +44,7 @@ def _model(name: str, seed: int) -> nn.Module:
 
 def library(members: list[Client], models: list[nn.Module], matcher: Matcher) -> Weights:
     """The global model of FedMA's own round."""
-    algorithm = FedMA(members[0].graph, (0, 1, 2), LOCAL, LOCAL, OUTPUT, 1, matcher, fitted=False)
+    algorithm = FedMA(members[0].graph, (0, 1, 2), LOCAL, LOCAL, OUTPUT, 1, matcher)
     held = [weights(model) for model in models]
     state = algorithm.start()
     while asks := algorithm.asks(state):

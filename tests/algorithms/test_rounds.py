@@ -113,7 +113,7 @@ HOW: dict[str, dict[str, Any]] = {
     "never, all": {"rematch": "never", "later": "global"},
     "drift": {"rematch": "drift", "participants": 3},
     "drift and newcomers": {"rematch": "drift", "newcomers": "own", "present": {1: (range(1, 9),)}},
-    "blocks": {"steps_per_exchange": 2, "fitted": False},
+    "blocks": {"steps_per_exchange": 2},
     "one block": {"steps_per_exchange": 99, "participants": 3},
 }
 
@@ -222,6 +222,11 @@ def test_without_training_any_blocks_are_one_shot_fusion(name: str, fitted: bool
         tries=1,
     )
     assert_equal(state.weights, fused, rtol=1e-3, atol=1e-4)
+
+
+def test_fitting_is_for_one_round() -> None:
+    with pytest.raises(InputError, match="single round"):
+        Federation("mlp").fedma(rounds=2, fitted=True)
 
 
 def test_fitting_is_not_placing() -> None:

@@ -24,7 +24,7 @@ HOW: dict[str, dict[str, Any]] = {
     "come and go": {"join": ("3:2", "0:3"), "leave": ("1:2", "0:2"), "method": ("fedma", "fedavg")},
     "widths": {"widths": (1.0, 0.5), "method": ("fedma", "pfnm", "ensemble"), "init": "common"},
     "never": {"rematch": "never", "participation": 0.6},
-    "drift": {"rematch": "drift", "fitted": False},
+    "drift": {"rematch": "drift"},
     "all of it": {"later": "global", "steps_per_exchange": 2},
 }
 

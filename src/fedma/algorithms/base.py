@@ -20,8 +20,8 @@ class State:
         exchange: exchanges finished in the present round.
         weights: the global tensors; within a round, those of steps not settled yet are the round's before.
         models: several models instead of one (the ensemble).
-        maps: for each client that ever took part, per group, own unit → slot. A group that was matched anew while the
-            client was away is missing.
+        maps: for each client that ever took part, per group, own unit → slot; blocks are in the global order. A group
+            that was matched anew while the client was away is missing.
         widths: per group, the slots of the global model.
         holders: the clients that begin the next round with what they held at the end of the one before.
         settled: FedMA's steps that were settled before the last exchange of the present round, and after it.

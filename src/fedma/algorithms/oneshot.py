@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from fedma.algorithms.base import State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
-from fedma.matching import Matcher, fuse_weights, original_order, slots
+from fedma.matching import Matcher, fuse_weights, slots
 from fedma.training import Schedule
 from fedma.units import UnitGraph
 from fedma.units.layout import Widths
@@ -72,9 +72,6 @@ class PFNM(Ensemble):
             class_counts=class_counts(replies),
             matcher=self.matcher,
         )
-        maps = {
-            reply.client: original_order({group: own[j] for group, own in assignments.items()}, self.graph)
-            for j, reply in enumerate(replies)
-        }
+        maps = {reply.client: {group: own[j] for group, own in assignments.items()} for j, reply in enumerate(replies)}
         widths = {group: slots(own) for group, own in assignments.items()}
         return State(round=1, weights=weights, maps=maps, widths=widths)

@@ -168,7 +168,7 @@ class Settings:
         if not 0 <= self.server_momentum < 1:
             raise InputError(f"server_momentum must be at least 0 and below 1; got {self.server_momentum}")
         if self.fitted and self.rounds > 1:
-            raise InputError(f"fitted is for a single round of FedMA, and rounds is {self.rounds}; leave one of them out")
+            raise InputError(f"fitted is for a single round of FedMA; rounds is {self.rounds}, so leave fitted out")
         self._check_privacy()
         self._check_members()
 
