@@ -117,8 +117,11 @@ class FedMA:
         """What the next exchange asks of every client of the round that has answered so far."""
         if state.round == self.rounds:
             return []
-        ask = self._next_ask if state.exchange else self._first_ask
-        return [ask(state, client) for client in self._members(state)]
+        members = self._members(state)
+        if not state.exchange:
+            return [self._first_ask(state, client) for client in members]
+        staying = self._staying(state.round + 1)
+        return [self._next_ask(state, client, stays=client in staying) for client in members]
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
         """Average the steps that keep their slots; match the next ones; after the last one the round is over.
@@ -178,7 +181,7 @@ class FedMA:
             keep=end < len(self.course) or self.rematch == "drift",
         )
 
-    def _next_ask(self, state: State, client: int) -> Ask:
+    def _next_ask(self, state: State, client: int, *, stays: bool) -> Ask:
         """An ask within a round: take over what was settled, train the rest."""
         before, k = state.settled
         end = self.course.end(k)
@@ -195,7 +198,7 @@ class FedMA:
             schedule=asdict(self.retrain if self.course.groups(k, end) else self.output),
             frozen=self.course.tensors(0, k),
             send=(*self.course.statistics(k), *self.course.tensors(k, end)),
-            keep=end < len(self.course) or client in self._staying(state.round + 1),
+            keep=end < len(self.course) or stays,
         )
 
     def _known(self, state: State, client: int) -> tuple[str, ...]:

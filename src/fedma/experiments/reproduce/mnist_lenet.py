@@ -10,8 +10,8 @@ _BASE = Settings(data="mnist", model="lenet", clients=5, partition="dirichlet-pa
 
 SCALES: dict[Scale, Task] = {
     "small": Task(
-        replace(_BASE, rounds=10, batch_size=32, limit=10_000, test_limit=5000),
-        fedma_rounds=6,
+        replace(_BASE, rounds=10, batch_size=32, limit=30_000, test_limit=5000),
+        fedma_rounds=5,
         lr=(0.01, 0.03),
         local_epochs=(5, 10),
         fedma={"grow": False},
@@ -27,4 +27,4 @@ SCALES: dict[Scale, Task] = {
         ablations={"FedMA, no growth": {"grow": False}, "FedMA, reference constants": {"hyper": "reference"}},
     ),
 }
-MNIST_LENET = course("MNIST, LeNet, 5 clients", SCALES)
+MNIST_LENET = course("MNIST, LeNet, 5 clients", SCALES, seeds=(0,))
