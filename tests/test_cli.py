@@ -1,7 +1,9 @@
 """The command line: what it prints, and one clear line for every mistake."""
 
 import io
+import itertools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from rich.progress import Progress, TextColumn
 
 from fedma.algorithms import Reply
 from fedma.cli import main
-from fedma.cli.progress import Live
+from fedma.cli.progress import Left, Live
 from fedma.experiments.watch import Exchange
 
 QUICK = "--model mlp --clients 3 --alpha 1.0 --local-epochs 1 --output-epochs 1 --limit 200 --workers 1".split()
@@ -128,6 +130,7 @@ def test_completion_can_be_printed(shell: str, capsys: pytest.CaptureFixture[str
         ("units federation_models:broken", "cannot be built"),
         ("units federation_models:number", "must return an nn.Module"),
         ("run --method fedma fedma", "twice"),
+        ("app new", "PATH where to; it must not exist yet; see"),
         ("run --out {long}", "cannot be made"),
         ("run --quiet --method fedavg --lr 1e30 --model mlp --limit 200 --local-epochs 3 --workers 1", "lower the"),
         ("run --quiet --method fedma --lr 1e30 --model mlp --limit 200 --local-epochs 1 --workers 2", "lower the"),
@@ -172,6 +175,22 @@ def test_tensorboard_not_installed_is_named(
         main(["run", *QUICK, "--out", str(tmp_path / "run"), "--tensorboard"])
     assert "pip install 'fedma[tensorboard]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_live_line_says_what_goes_on_before_there_is_an_estimate() -> None:
+    said = io.StringIO()
+    with Progress(TextColumn("{task.fields[where]}"), Left(), console=Console(file=said)) as bar:
+        Live(bar)
+    assert said.getvalue().strip() == "reading the data"
+
+
+def test_the_time_left_is_told_once_it_is_known() -> None:
+    clock = itertools.count()
+    with Progress(Left(), console=Console(file=io.StringIO()), get_time=lambda: float(next(clock))) as bar:
+        task = bar.add_task("", total=10)
+        bar.advance(task)
+        bar.advance(task)
+        assert re.fullmatch(r"· 0:00:\d\d left", Left().render(bar.tasks[0]).plain)
 
 
 def test_the_live_line_follows_the_run() -> None:

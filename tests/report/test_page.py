@@ -217,6 +217,13 @@ KNOWN = set(
 )
 
 
+@pytest.mark.parametrize(("command", "told"), [(["run", "--seed", "1"], "fedma run --seed 1"), ([], "from Python")])
+def test_how_a_run_was_begun_is_told(command: list[str], told: str, tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", [line("fedma", 1, 0.9)])
+    amend(folder, machine={"command": command})
+    assert told in page([folder], tmp_path / "report").text
+
+
 def test_an_interrupted_run_is_shown_as_such(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", LINES[:1], finished=False)
     found = page([folder], tmp_path / "report")

@@ -173,6 +173,12 @@ def test_runs_of_other_settings_keep_their_own_rows_and_say_in_what_they_differ(
     assert "alpha=0.1  FedMA" in table(runs)
 
 
+def test_settings_are_told_in_words(tmp_path: Path) -> None:
+    different = ({"join": ["3:2", "1:2"], "grow": True}, {"join": [], "grow": False})
+    runs = [read(folder) for own in different for folder in seeds(tmp_path, [0.8], **own)]
+    assert [row["settings"] for row in rows(runs)] == ["join=3:2 1:2, grow=yes", "join=none, grow=no"]
+
+
 def test_methods_run_apart_share_a_table(tmp_path: Path) -> None:
     apart = [run_folder(tmp_path / method, [line(method, 1, 0.9)], method=[method]) for method in ("fedma", "fedavg")]
     assert [(row["settings"], row["method"], row["seeds"]) for row in rows([read(run) for run in apart])] == [

@@ -200,7 +200,7 @@ def parse(arguments: Sequence[str]) -> Command:
             command: Command = tyro.cli(
                 kind,
                 prog="fedma",
-                description="Federated learning by matched averaging.",
+                description="Federated learning by matched averaging. Alone: --version, --print-completion bash.",
                 args=list(arguments),
                 config=(tyro.conf.ConsolidateSubcommandArgs,),
             )
@@ -217,7 +217,7 @@ def _first_lines(box: str) -> str:
     message = itertools.takewhile(
         lambda line: line.strip("─-"), itertools.dropwhile(lambda line: not line.strip("─-"), lines)
     )
-    return " ".join(message).rstrip(".") + "; see fedma --help, or --help after a command"
+    return " ".join(message).replace(" (required)", "").rstrip(".") + "; see fedma --help, or --help after a command"
 
 
 def _config(arguments: Sequence[str]) -> Path | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from fedma.algorithms import Reply
 from fedma.errors import MissingExtra
@@ -114,11 +115,20 @@ class Live(Silent):
         self._progress.console.print(_words(line), highlight=False)
 
     def _begin(self, total: int | None) -> TaskID:
-        return self._progress.add_task("", total=total, where="", clients="", accuracy="", sent="")
+        return self._progress.add_task("", total=total, where="reading the data", clients="", accuracy="", sent="")
 
     def _show(self) -> None:
         clients = f"{self._answered}/{self._asked} clients"
         self._progress.update(self._task, clients=clients, sent=f"{self._bytes / 1e6:.1f} MB")
+
+
+class Left(TimeRemainingColumn):
+    """The time that the method may still take, once there is an estimate."""
+
+    def render(self, task: Task) -> Text:
+        """Say so."""
+        time = super().render(task)
+        return Text(f"· {time} left") if time.plain.strip("-:") else Text()
 
 
 class Board(Silent):
@@ -145,7 +155,7 @@ class Board(Silent):
 def _live() -> Iterator[Watch]:
     columns = ("where", "clients", "accuracy", "sent")
     first, *rest = (TextColumn(f"{{task.fields[{name}]}}") for name in columns)
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    times = (TimeElapsedColumn(), Left())
     with Progress(first, BarColumn(), *rest, *times, console=Console(stderr=True), transient=True) as progress:
         yield Live(progress)
 

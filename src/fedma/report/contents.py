@@ -8,7 +8,7 @@ from itertools import groupby
 
 from fedma.report.picture import Picture
 from fedma.report.results import Run
-from fedma.report.summary import cases, rows, shortened
+from fedma.report.summary import cases, plain, rows, shortened
 from fedma.report.tables import WORDS, cells, explained
 
 Row = Sequence[str]
@@ -134,11 +134,12 @@ def origins(runs: Sequence[Run]) -> Table:
     lines = []
     for run in runs:
         machine = run.record.get("machine", {})
+        command = machine.get("command")
         versions = {"fedma": run.record.get("fedma", "?"), **run.record.get("versions", {})}
         lines.append(
             [
                 run.name,
-                "fedma " + _plain(machine.get("command", "")).replace(", ", " "),
+                f"fedma {plain(command)}" if command else "from Python",
                 shortened(machine.get("system", ""), 80),
                 ", ".join(f"{name} {shortened(version, 20)}" for name, version in list(versions.items())[:12]),
             ]
@@ -169,7 +170,7 @@ def _values(name: str, runs: Sequence[Run]) -> str:
     found: dict[str, list[str]] = {}
     for run in runs:
         if name in run.settings:
-            found.setdefault(_plain(run.settings[name]), []).append(shortened(run.sources.get(name, "")))
+            found.setdefault(plain(run.settings[name]), []).append(shortened(run.sources.get(name, "")))
     told = {value: ", ".join(dict.fromkeys(source for source in own if source)) for value, own in found.items()}
     return " / ".join(f"{value} ({source})" if source else value for value, source in told.items()) or "—"
 
@@ -178,13 +179,6 @@ def _given(name: str, runs: Sequence[Run]) -> bool:
     """Whether somebody chose a setting, or it is not the same in all runs."""
     chosen = any(run.sources.get(name, "default") != "default" for run in runs)
     return chosen or len({json.dumps(run.settings.get(name)) for run in runs}) > 1
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return shortened(", ".join(map(str, value)), 120)
-    plain = {None: "none", True: "yes", False: "no"}.get(value) if value is None or isinstance(value, bool) else None
-    return plain or shortened(value, 120)
 
 
 def _number(value: object) -> str:

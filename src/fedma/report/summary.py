@@ -117,7 +117,14 @@ def _labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each, the values of the settings that are not the same in all."""
     names = dict.fromkeys(name for given in settings for name in given)
     differ = [name for name in names if len({json.dumps(given.get(name)) for given in settings}) > 1]
-    return [", ".join(f"{name}={shortened(given.get(name))}" for name in differ) for given in settings]
+    return [", ".join(f"{name}={plain(given.get(name), 40)}" for name in differ) for given in settings]
+
+
+def plain(value: object, letters: int = 120) -> str:
+    """A setting's value in words; several stand as on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return shortened((" ".join(map(str, value)) or "none") if isinstance(value, list) else value, letters)
 
 
 def shortened(value: object, letters: int = 40) -> str:
