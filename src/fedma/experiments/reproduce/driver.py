@@ -121,6 +121,9 @@ class Reproduction:
         }
         facts = _facts(next((self.folder / "cells").glob("*/seed*")))
         machine = {key: facts[key] for key in ("fedma", "versions", "machine")}
+        # The folders of this machine mean nothing elsewhere.
+        command = ["reproduce", self.name, "--scale", self.scale, "--seeds", *map(str, self.seeds)]
+        machine["machine"] = {**machine["machine"], "command": command}
         return {"experiment": self.name, "scale": self.scale, "seeds": list(self.seeds), **machine, "cells": changed}
 
 

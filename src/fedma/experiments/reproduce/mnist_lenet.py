@@ -17,7 +17,6 @@ SCALES: dict[Scale, Task] = {
         fedma={"grow": False},
         tuning={"limit": 4000},
         ablations={"FedMA, growing": {"grow": True}},
-        server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
     ),
     "paper": Task(
         replace(_BASE, rounds=30, batch_size=64),
