@@ -17,7 +17,7 @@ class Reproduce:
     Attributes:
         name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, data-efficiency, bias, local-epochs, growth or
             ablation.
-        scale: small, which two cores do in up to an hour, or paper, the full setting, for a GPU.
+        scale: small, which takes two cores an hour or two, or paper, the full setting, for a GPU.
         seeds: of the runs; by default the experiment's own.
         data_folder: where the data lie, in folders named mnist, cifar10, shakespeare; by default the Hugging Face hub.
         out: the folder of all experiments.

@@ -48,7 +48,7 @@ def reproduce(
         name: one of `EXPERIMENTS`.
         watch: hears of progress.
         out: the folder of all experiments.
-        scale: "small" takes up to an hour on two cores; "paper" is the full setting.
+        scale: "small" takes two cores an hour or two; "paper" is the full setting.
         seeds: of the runs; by default the experiment's own.
         data_folder: where data lie, in a folder of their name each; None for the hub.
         changes: settings that change no result: workers, device.
