@@ -165,7 +165,7 @@ def deployed(folder: Path, data: Path) -> Iterator[Deployment]:
 
 def steps(deployment: Deployment, number: int) -> None:
     """Wait until so many exchanges are over."""
-    until(lambda: sum("step" in line for line in deployment.lines) >= number, f"step {number}")
+    until(lambda: sum(line.get("event") == "exchange" for line in deployment.lines) >= number, f"step {number}")
 
 
 def busy(deployment: Deployment, node: int, messages: int) -> None:
@@ -230,18 +230,18 @@ def main(mnist: Path, folder: Path, names: list[str]) -> None:
 def told(deployment: Deployment, run: str, folder: Path) -> dict[str, Any]:
     """What there is to say of a run."""
     lines = deployment.lines
-    exchanges = [line for line in lines if "step" in line]
+    exchanges = [line for line in lines if line.get("event") == "exchange"]
+    evaluations = [line for line in lines if "event" not in line]
     model = load_file(deployment.folder / "run" / "model.safetensors")
     other = load_file(folder / "undisturbed" / "run" / "model.safetensors")
     stranger = deployment.folder / f"node-{NODES}.log"
     listed = json.loads(deployment.call("flwr", "list", "lab", "--run-id", run, "--format", "json"))
     traffic = listed["runs"][0]["network-traffic"]
     return {
-        "accuracy": lines[-1]["metrics"]["accuracy"],
+        "accuracy": evaluations[-1]["accuracy"],
         "same_weights": model.keys() == other.keys() and all(torch.equal(model[n], other[n]) for n in other),
         "answered": [line["answered"] for line in exchanges],
-        "missing": [line["missing"] for line in exchanges],
-        "events": [line["events"] for line in exchanges],
+        "faults": [f"step {line['step']}: {line['what']}" for line in lines if line.get("event") == "fault"],
         "step_seconds": [line["seconds"] for line in exchanges],
         "counted": {"up": exchanges[-1]["bytes_up"], "down": exchanges[-1]["bytes_down"]},
         "wire": {"up": traffic["inbound-bytes"], "down": traffic["outbound-bytes"]},

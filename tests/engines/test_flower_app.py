@@ -16,6 +16,7 @@ from fedma.cli import main
 from fedma.cli.app import write
 from fedma.engines.flower import InProcessGrid
 from fedma.errors import CheckpointError
+from fedma.report import read
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flower"
 CONFIG: dict[str, Any] = {
@@ -86,10 +87,28 @@ def run(folder: Path, **changed: Any) -> list[dict[str, Any]]:
 def test_it_runs_and_a_finished_run_is_not_done_again(app: Path) -> None:
     lines = run(app)
     assert [line.get("step") for line in lines] == [1, 2, None]
-    assert lines[-1]["metrics"]["accuracy"] > 0.8
+    assert lines[-1]["accuracy"] > 0.8
     model = load_file(app / "run" / "model.safetensors")
     assert all(bool(tensor.isfinite().all()) for tensor in model.values())
     assert run(app) == lines
     with pytest.raises(CheckpointError, match="another run"):
         run(app, rounds=2)
     assert torch.equal(load_file(app / "run" / "model.safetensors")["fc1.weight"], model["fc1.weight"])
+
+
+def test_the_report_reads_its_folder_and_names_faults(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (app / "client-1.safetensors").unlink()
+    run(app, **{"min-replies": 1})
+    found = read(app / "run")
+    (last,) = found.evaluations
+    assert (last.method, last.round, last.clients, last.final) == ("fedma", 1, 1, True)
+    assert last.bytes_up > 0
+    assert last.parameters >= last.client_parameters > 0
+    assert found.settings["patience"] == 0.0
+    assert found.record["finished"]
+    faults = [event for event in found.events if event["event"] == "fault"]
+    assert {event["step"] for event in faults} == {1}
+    assert faults[-1]["what"].startswith("client 1 is left out: error ")
+    main(["report", str(app / "run")])
+    capsys.readouterr()
+    assert "client 1 is left out" in (app / "run" / "report.html").read_text(encoding="utf-8")

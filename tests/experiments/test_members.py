@@ -80,6 +80,7 @@ def test_presence_reads_turns() -> None:
         ({"join": ("1:2", "1:3")}, "client 1 would join twice"),
         ({"leave": tuple(f"{c}:2" for c in range(5))}, "no client is there in round 2"),
         ({"join": tuple(f"{c}:2" for c in range(5))}, "no client is there in round 1"),
+        ({"join": ("1:2", "3:9")}, "3:9 is for a round that will not be; rounds is"),
         ({"join": ("1:2",), "method": ("fedma", "ensemble")}, "ensemble takes all clients"),
         ({"widths": ()}, "widths"),
         ({"widths": (1.0, 0.0)}, "widths"),

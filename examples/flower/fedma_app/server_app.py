@@ -1,19 +1,15 @@
 """What runs on the SuperLink."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
-from safetensors.torch import save_file
 
 from fedma.algorithms import FedMA
 from fedma.algorithms.replies import Expected
 from fedma.engines.flower import Strategy
-from fedma.experiments import checkpoint
+from fedma.experiments.served import ServedRun
 from fedma.matching import Matcher
 from fedma.training import Schedule, evaluate
 from fedma.units import rebuild, units
@@ -26,8 +22,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run FedMA from its beginning, or from the last exchange that the folder knows of."""
     config = context.run_config
-    folder = Path(str(config["folder"]))
-    folder.mkdir(parents=True, exist_ok=True)
+    run = ServedRun(Path(str(config["folder"])), config)
     model, test = make_model(config), test_data(config)
 
     local = Schedule(epochs=int(config["local-epochs"]), lr=float(config["lr"]), batch_size=int(config["batch-size"]))
@@ -42,11 +37,6 @@ def main(grid: Grid, context: Context) -> None:
         matcher=Matcher(seed=int(config["seed"])),
     )
 
-    def keep(value: Mapping[str, Any]) -> None:
-        checkpoint.save(folder, value)
-        lines = "".join(f"{json.dumps(line)}\n" for line in value["lines"])
-        (folder / "results.jsonl").write_text(lines, encoding="utf-8")
-
     def judge(round_: int, arrays: ArrayRecord) -> MetricRecord:
         scored = evaluate([rebuild(model, arrays.to_torch_state_dict())], test)
         return MetricRecord({"accuracy": scored.accuracy, "loss": scored.loss})
@@ -56,8 +46,8 @@ def main(grid: Grid, context: Context) -> None:
         min_replies=int(config["min-replies"]),
         patience=float(config["patience"]),
         expected=Expected.of(model, graph, classes=int(config["classes"])),
-        keep=keep,
-        kept=checkpoint.load(folder),
+        keep=run.keep,
+        kept=run.kept,
     )
     result = strategy.start(grid, timeout=float(config["timeout"]), evaluate_fn=judge)
-    save_file(result.arrays.to_torch_state_dict(), folder / "model.safetensors")
+    run.finish(result.arrays.to_torch_state_dict())

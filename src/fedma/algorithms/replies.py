@@ -46,6 +46,12 @@ class Expected:
         """What is known of the replies in a federation whose models are like this one."""
         return cls(graph, {name: tensor.dtype for name, tensor in weights_of(template).items()}, classes)
 
+    @property
+    def parameters(self) -> int:
+        """How many a client's model has, running statistics included."""
+        floating = [name for name, dtype in self.dtypes.items() if dtype.is_floating_point]
+        return sum(math.prod(self.graph.shape(name, self.graph.widths)) for name in floating)
+
     def reply(self, ask: Ask) -> Reply:
         """What a right reply to this ask is like: its tensors have shapes and types, but no values (device "meta")."""
         weights = {

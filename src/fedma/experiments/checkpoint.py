@@ -41,9 +41,16 @@ def save(folder: Path, value: Mapping[str, Any]) -> None:
         write(folder / _NAME, tensors, facts, previous=folder / _PREVIOUS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"a checkpoint cannot be written to {folder}: {error}; the one before it, if there is one, is kept: make "
-            f"room and go on with fedma run --resume {folder}"
+            f"a checkpoint cannot be written to {folder}: {error}; the one before it, if there is one, is kept: "
+            f"{go_on(folder)}"
         ) from error
+
+
+def go_on(folder: Path) -> str:
+    """What to do where there was no room."""
+    return (
+        f"make room and go on with fedma run --resume {folder}, or, in a Flower app, run it with the same folder again"
+    )
 
 
 def load(folder: Path) -> dict[str, Any] | None:

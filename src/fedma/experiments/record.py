@@ -65,18 +65,9 @@ class Record:
             raise InputError(
                 f"run folder {folder} cannot be made: {error.strerror}; name another with --out"
             ) from error
-        facts = {
-            "fedma": __version__,
-            "settings": asdict(settings),
-            "sources": _sources(settings) | dict(sources or {}),
-            "versions": {"python": platform.python_version(), **_versions()},
-            "machine": {"system": platform.platform(), "processor": platform.machine(), "command": sys.argv[1:]},
-            "data": dict(data),
-            "started": _now(),
-            "finished": None,
-        }
-        self._begin(folder, facts, [])
-        self._write_facts()
+        begun = facts(asdict(settings), _sources(settings) | dict(sources or {}), data)
+        self._begin(folder, begun, [])
+        write_facts(folder, begun)
 
     @classmethod
     def again(cls, folder: Path, facts: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> "Record":
@@ -99,7 +90,7 @@ class Record:
     def add(self, line: Mapping[str, Any]) -> None:
         """One more line of results."""
         self.lines.append(line)
-        with _room(self.folder), self._results.open("a", encoding="utf-8") as file:
+        with room(self.folder), self._results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def save(
@@ -110,13 +101,13 @@ class Record:
         Args: `header` is what is needed to build a model again.
         """
         if assignments:
-            with _room(self.folder):
+            with room(self.folder):
                 save_assignments(self.folder, method, assignments)
         for number, weights in enumerate(models):
             name = method if len(models) == 1 else f"{method}-{number}"
             path = self.folder / "models" / f"{name}.safetensors"
             tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
-            with _room(self.folder):
+            with room(self.folder):
                 save_file(tensors, path, metadata={"fedma": json.dumps(dict(header))})
 
     def __enter__(self) -> "Record":
@@ -126,8 +117,8 @@ class Record:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._facts |= {"finished": _now(), "peak_memory": _peak_memory()}
-            self._write_facts()
+            self._facts |= {"finished": now(), "peak_memory": _peak_memory()}
+            write_facts(self.folder, self._facts)
             checkpoint.drop(self.folder)
         elif issubclass(kind, Exception) and not self.lines and not self._resumable(kind):
             shutil.rmtree(self.folder)
@@ -137,23 +128,41 @@ class Record:
         kept = checkpoint.exists(self.folder) or issubclass(kind, CheckpointError)
         return kept and not issubclass(kind, ReplyError)
 
-    def _write_facts(self) -> None:
-        partial = self.folder / "run.partial.json"
-        with _room(self.folder):
-            partial.write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
-            checkpoint.sync(partial)
-            partial.replace(self.folder / "run.json")
+
+def facts(settings: Mapping[str, Any], sources: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of a run that begins: with these settings, each from its source, on these data."""
+    return {
+        "fedma": __version__,
+        "settings": dict(settings),
+        "sources": dict(sources),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "command": sys.argv[1:]},
+        "data": dict(data),
+        "started": now(),
+        "finished": None,
+    }
+
+
+def write_facts(folder: Path, known: Mapping[str, Any]) -> None:
+    """Write `run.json`, whole or not at all.
+
+    Raises:
+        CheckpointError: there is no room for it.
+    """
+    partial = folder / "run.partial.json"
+    with room(folder):
+        partial.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        checkpoint.sync(partial)
+        partial.replace(folder / "run.json")
 
 
 @contextmanager
-def _room(folder: Path) -> Iterator[None]:
+def room(folder: Path) -> Iterator[None]:
     """Inside, what cannot be written is named, and how to go on."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder} cannot be written to: {error}; make room and go on with fedma run --resume {folder}"
-        ) from error
+        raise CheckpointError(f"{folder} cannot be written to: {error}; {checkpoint.go_on(folder)}") from error
 
 
 def mark(facts: Mapping[str, Any]) -> str:
@@ -253,5 +262,6 @@ def _peak_memory() -> dict[str, int]:
     return {name: unit * resource.getrusage(who).ru_maxrss for name, who in whose.items()}
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, as records have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

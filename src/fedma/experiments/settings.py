@@ -178,6 +178,9 @@ class Settings:
         if not self.widths or not all(0 < factor <= 1 for factor in self.widths):
             raise InputError(f"widths must be parts of the model's widths, above 0 and at most 1; got {self.widths}")
         presence(self.join, self.leave, clients=self.clients, rounds=self.rounds)
+        late = [entry for entry in (*self.join, *self.leave) if int(entry.partition(":")[2]) > self.rounds]
+        if late and not self.equal_bytes:
+            raise InputError(f"join, leave: {late[0]} is for a round that will not be; rounds is {self.rounds}")
         once = {"pfnm", "ensemble"}
         if (self.participation < 1 or self.join or self.leave) and (odd := sorted(once & set(self.method))):
             raise InputError(f"participation, join, leave: {', '.join(odd)} takes all clients once; leave it out")

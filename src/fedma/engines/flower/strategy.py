@@ -240,8 +240,27 @@ class Strategy(strategy.Strategy):
         metrics = judge(round_, self.arrays)
         if metrics is not None:
             _log.info("round %d: %s", round_, metrics)
-            line = {"round": round_, "metrics": dict(metrics)}
+            line = {"round": round_, **self._standing(), "metrics": dict(metrics)}
             self.progress = replace(self.progress, lines=(*self.progress.lines, line))
+
+    def _standing(self) -> dict[str, Any]:
+        """What is known of the global model without data, as results have it."""
+        progress, state, graph = self.progress, self.progress.state, self._expected.graph
+        models = state.models or (state.weights,)
+        found = graph.widths_in(models[0])
+        return {
+            "method": type(self.algorithm).__name__.lower(),
+            "bytes_up": progress.traffic.up,
+            "bytes_down": progress.traffic.down,
+            "clients": len(progress.lines[-1]["answered"]),
+            "local_epochs": progress.traffic.local_epochs,
+            "samples_seen": progress.traffic.samples_seen,
+            "parameters": sum(_parameters(model) for model in models),
+            "client_parameters": self._expected.parameters,
+            "widths": {group: [width, found[group]] for group, width in graph.widths.items()},
+            "seconds": round(progress.seconds, 3),
+            "final": not self.algorithm.asks(state),
+        }
 
 
 def _plan(algorithm: Algorithm) -> str:
@@ -249,6 +268,10 @@ def _plan(algorithm: Algorithm) -> str:
     own = {name: value for name, value in vars(algorithm).items() if name not in ("initial", "steps")}
     own["graph"] = own["graph"].widths
     return f"{type(algorithm).__name__}({', '.join(f'{name}={value!r}' for name, value in sorted(own.items()))})"
+
+
+def _parameters(weights: Weights) -> int:
+    return sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point())
 
 
 def _values(value: Any) -> dict[str, Any]:

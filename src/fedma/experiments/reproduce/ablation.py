@@ -6,26 +6,30 @@ from typing import Any
 
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale
 from fedma.experiments.reproduce.mnist_lenet import SCALES
-from fedma.experiments.settings import Settings
 from fedma.report import Course
 
 ROUNDS = 3
+IMAGES: dict[Scale, int | None] = {"small": 4000, "paper": None}
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     "FedMA": {},
     "growth up to 1.2": {"max_growth": 1.2},
     "no growth": {"grow": False},
     "reference constants": {"hyper": "reference"},
     "common start": {"init": "common"},
-    "retraining 1 epoch": {"retrain_epochs": 1, "output_epochs": 15},
-    "output layer 5 epochs": {"output_epochs": 5},
+    "retraining 2 epochs, output layer 6": {"retrain_epochs": 2, "output_epochs": 6},
     "output layer at the full learning rate": {"output_lr": 0.03, "output_epochs": 5},
+    "learning rate 0.01": {"lr": 0.01},
+    "later rounds from the whole global model": {"later": "global"},
+    "later rounds match what drifted": {"rematch": "drift"},
+    "later rounds average alone": {"rematch": "never"},
+    "two layers an exchange": {"steps_per_exchange": 2},
 }
-"""From FedMA's defaults; the learning rate and local epochs are those that tuning chose for mnist-lenet."""
+"""From FedMA's defaults."""
 
 
 def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
     task = SCALES[scale]
-    base: Settings = replace(task.base, method=("fedma",), rounds=ROUNDS, lr=0.03, local_epochs=5)
+    base = replace(task.base, method=("fedma",), rounds=ROUNDS, lr=0.03, local_epochs=5, limit=IMAGES[scale])
     return [Cell(line, replace(base, **changes)) for line, changes in CHANGES.items()]
 
 

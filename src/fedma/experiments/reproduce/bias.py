@@ -13,6 +13,7 @@ import torch
 from fedma.data import Dataset, load
 from fedma.data.bias import oversampled, skewed_shares, with_grey
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale
+from fedma.experiments.reproduce.cifar10 import base, with_method
 from fedma.experiments.settings import Method, Settings
 from fedma.report import Ends
 
@@ -20,28 +21,16 @@ Kind = Literal["skewed", "balanced", "oversampled"]
 SPLITS: dict[str, Literal["domain", "classes"]] = {"by domain": "domain", "by dominated classes": "classes"}
 FEDERATED: dict[str, Method] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox", "Ensemble": "ensemble"}
 
-_BASE = Settings(data="cifar10", clients=2, partition="natural")
-SCALES: dict[Scale, Settings] = {
-    "small": replace(
-        _BASE, model="lenet", limit=6000, test_limit=4000, rounds=6, local_epochs=5, lr=0.01, batch_size=32
-    ),
-    "paper": replace(_BASE, model="vgg9", rounds=20, local_epochs=10, lr=0.01, batch_size=64, augment=True),
-}
-FEDMA_ROUNDS: dict[Scale, int] = {"small": 3, "paper": 12}
+IMAGES = 6000
+"""At the small scale."""
 
 
 def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
-    base = SCALES[scale]
-    rounds = {"fedma": FEDMA_ROUNDS[scale], "ensemble": 1}
-    pooled = replace(base, method=("pooled",))
+    settings = base(scale, limit=IMAGES, clients=2)
+    pooled = with_method(settings, "pooled", scale)
     return [
         *(
-            Cell(
-                line,
-                replace(base, method=(method,), rounds=rounds.get(method, base.rounds)),
-                x,
-                partial(dataset, owners=owners),
-            )
+            Cell(line, with_method(settings, method, scale), x, partial(dataset, owners=owners))
             for line, method in FEDERATED.items()
             for x, owners in SPLITS.items()
         ),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fedma.data import Dataset, load, partition
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale
+from fedma.experiments.reproduce.cifar10 import base, with_method
 from fedma.experiments.settings import Method, Settings
 from fedma.report import Ends
 
@@ -18,27 +19,13 @@ LINES: dict[str, Method] = {
     "Pooled": "pooled",
 }
 CLIENTS = (2, 4, 8, 16)
-
-_BASE = Settings(data="cifar10", partition="natural")
-SCALES: dict[Scale, Settings] = {
-    "small": replace(
-        _BASE, model="lenet", limit=8000, test_limit=4000, rounds=6, local_epochs=5, lr=0.01, batch_size=32
-    ),
-    "paper": replace(_BASE, model="vgg9", rounds=20, local_epochs=10, lr=0.01, batch_size=64, augment=True),
-}
-FEDMA_ROUNDS: dict[Scale, int] = {"small": 3, "paper": 12}
+IMAGES = 8000
+"""At the small scale."""
 
 
 def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
-    base = SCALES[scale]
-    rounds = {"fedma": FEDMA_ROUNDS[scale], "ensemble": 1}
     return [
-        Cell(
-            line,
-            replace(base, method=(method,), clients=clients, rounds=rounds.get(method, base.rounds)),
-            clients,
-            dataset,
-        )
+        Cell(line, with_method(base(scale, limit=IMAGES, clients=clients), method, scale), clients, dataset)
         for line, method in LINES.items()
         for clients in CLIENTS
     ]

@@ -1,0 +1,77 @@
+"""The folder of a run that a Flower server makes: it can be gone on with, and `fedma report` reads it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from fedma.experiments import checkpoint
+from fedma.experiments.record import facts, now, room, write_facts
+from fedma.units import Weights
+
+
+class ServedRun:
+    """The run folder of `fedma.engines.flower.Strategy`, in a server app.
+
+    `run.json` has the run's configuration, versions and machine; `results.jsonl` a line for each evaluation, exchange
+    and fault; `checkpoint.safetensors` what the server needs to go on; `model.safetensors`, at the end, the global
+    model.
+
+    Attributes:
+        folder: where it lies.
+        kept: what was kept last, for the strategy to go on from; None in a new folder.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        """Make the folder, or go on with it.
+
+        Args:
+            folder: one folder for each run.
+            config: the run's configuration, plain values; it is shown as the run's settings.
+
+        Raises:
+            CheckpointError: it cannot be written to, or all its checkpoints are damaged.
+        """
+        self.folder = folder
+        with room(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.kept = checkpoint.load(folder)
+        if self.kept is None:
+            write_facts(folder, facts(config, dict.fromkeys(config, "run config"), {}))
+
+    def keep(self, value: Mapping[str, Any]) -> None:
+        """After an exchange: what the server needs to go on, and the results so far.
+
+        Raises:
+            CheckpointError: there is no room for it; what was kept before is still there.
+        """
+        checkpoint.save(self.folder, value)
+        lines = [told for line in value["lines"] for told in _told(line)]
+        with room(self.folder):
+            text = "".join(f"{json.dumps(line)}\n" for line in lines)
+            (self.folder / "results.jsonl").write_text(text, encoding="utf-8")
+
+    def finish(self, weights: Weights) -> None:
+        """Write the global model, and that the run has finished.
+
+        Raises:
+            CheckpointError: there is no room for it.
+        """
+        with room(self.folder):
+            save_file(dict(weights), self.folder / "model.safetensors")
+            known = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        if known["finished"] is None:
+            write_facts(self.folder, {**known, "finished": now()})
+
+
+def _told(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A line of the strategy's progress as lines of results."""
+    if "metrics" in line:
+        yield {**{name: value for name, value in line.items() if name != "metrics"}, **line["metrics"]}
+        return
+    faults = [*line["events"], *(f"client {client} is left out: {why}" for client, why in line["missing"].items())]
+    yield {"event": "exchange"} | {name: value for name, value in line.items() if name not in ("events", "missing")}
+    for what in faults:
+        yield {"event": "fault", "round": line["round"], "step": line["step"], "what": what}
