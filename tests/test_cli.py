@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def test_units_of_a_model_that_reads_tokens(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out
     assert "embedding" in said
     assert "lstm" in said
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "fedma", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("fedma ")
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:

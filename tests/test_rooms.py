@@ -18,6 +18,7 @@ ROOMS = [
     {"report"},
     {"experiments"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 PURE = {"units", "matching", "fusion", "algorithms"}
