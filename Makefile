@@ -13,7 +13,7 @@ demo: .venv/installed ## Compare six methods on handwritten digits (about a minu
 test: .venv/dev ## Run the tests (ARGS="-k name" for some of them)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-deploy: .venv/dev ## Train over TLS on loopback, with SuperLink and SuperNodes (some minutes)
+test-deploy: .venv/dev ## Train over TLS on loopback, with SuperLink and SuperNodes (about a minute)
 	FEDMA_DEPLOY=1 $(BIN)/python -m pytest tests/engines/test_flower_deploy.py
 
 check: .venv/dev ## Lint, formatting and types

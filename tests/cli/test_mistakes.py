@@ -66,6 +66,11 @@ def ended(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+def files(folder: Path) -> dict[Path, int]:
+    """What lies there, and how large each file is."""
+    return {path: path.stat().st_size for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
 def test_the_page_has_ten_mistakes_or_more() -> None:
     assert len(COMMANDS) >= 10
     assert PAGE.count("fedma: error:") == len(COMMANDS)
@@ -76,9 +81,9 @@ def test_the_page_has_ten_mistakes_or_more() -> None:
 def test_a_mistake_is_told_as_the_page_has_it(
     at_desk: Path, capsys: pytest.CaptureFixture[str], command: str, line: str
 ) -> None:
-    before = {path: path.stat().st_size for path in at_desk.rglob("*") if "__pycache__" not in path.parts}
+    before = files(at_desk)
     assert ended(shlex.split(command), capsys) == line
-    assert {path: path.stat().st_size for path in at_desk.rglob("*") if "__pycache__" not in path.parts} == before
+    assert files(at_desk) == before
 
 
 @pytest.mark.parametrize(("code", "said"), IN_PYTHON)
@@ -95,6 +100,10 @@ def test_a_mistake_in_python_is_told_as_the_page_has_it(code: str, said: str) ->
         ("flwr_datasets", "run --model mlp", "data"),
         ("sklearn", "run --model mlp", "data"),
         ("matplotlib", "report runs/first", "report"),
+        ("matplotlib", "run --model mlp", "report"),
+        ("matplotlib", "inspect runs/first", "report"),
+        ("matplotlib", "reproduce mnist-lenet", "report"),
+        ("matplotlib", "fuse a.safetensors a.safetensors --model mlp --data digits --interpolate line.png", "report"),
         ("torch.utils.tensorboard", "run --model mlp --tensorboard", "tensorboard"),
         ("ot", "fuse a.safetensors a.safetensors --model mlp --input-shape 1 8 8 --matcher ot", "ot"),
         ("dp_accounting", "run --model mlp --method fedavg --dp-clip 1 --dp-noise 1", "privacy"),
@@ -107,7 +116,9 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     for loaded in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, module, None)
+    before = files(at_desk)
     assert f"pip install 'fedma[{extra}]'" in ended(command.split(), capsys)
+    assert files(at_desk) == before
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tyro.conf import Fixed, OmitArgPrefixes, Positional, Suppress
 from fedma.cli.app import App
 from fedma.cli.fuse import Fuse
 from fedma.cli.inspect import Inspect
+from fedma.cli.place import check_figures
 from fedma.cli.reproduce import Reproduce
 from fedma.errors import InputError
 from fedma.experiments.settings import Settings, from_toml
@@ -58,6 +59,7 @@ class Run:
 
         if self.resume is not None and (self.out or replace(self.settings, workers=0) != Settings()):
             raise InputError("--resume takes the run's own settings; of others, only --workers can be given with it")
+        check_figures()
         folder = self.resume or self.out or _new_folder()
         try:
             board = folder / "tensorboard" if self.tensorboard else None

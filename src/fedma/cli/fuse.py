@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from fedma.cli.columns import columns, show
-from fedma.cli.place import check_place
+from fedma.cli.place import check_figures, check_place
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Fuse:
             raise InputError(f"--interpolate {self.interpolate}: a picture ends in .png, .svg or .pdf")
         if self.interpolate:
             check_place(self.interpolate.parent, flag="--interpolate")
+            check_figures()
         if self.weights is not None and len(self.weights) != len(self.files):
             raise InputError(f"--weights has {len(self.weights)} numbers for {len(self.files)} files")
 

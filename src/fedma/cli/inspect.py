@@ -9,7 +9,7 @@ from urllib.parse import quote
 from tyro.conf import Positional
 
 from fedma.cli.columns import columns, show
-from fedma.cli.place import check_place
+from fedma.cli.place import check_figures, check_place
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Inspect:
         for name, value, most in (("slots", self.slots, 200), ("images", self.images, 40)):
             if not 1 <= value <= most:
                 raise InputError(f"--{name} must be from 1 to {most}; got {value}")
+        check_figures()
         from fedma.experiments.inspection import inspect
 
         if self.out:

@@ -1,9 +1,10 @@
-"""Where results go: whether they can, before work starts."""
+"""Whether results can be written where they go, and drawn, before work starts."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-from fedma.errors import InputError
+from fedma.errors import InputError, MissingExtra
 
 
 def check_place(folder: Path, *, flag: str = "--out") -> None:
@@ -21,3 +22,13 @@ def check_place(folder: Path, *, flag: str = "--out") -> None:
         raise InputError(f"nothing can be written to {folder}: {above} is no folder; name another with {flag}")
     if not os.access(above, os.W_OK | os.X_OK):
         raise InputError(f"nothing can be written to {folder}: {above} is read-only; name another with {flag}")
+
+
+def check_figures() -> None:
+    """Refuse work that ends in figures where nothing can draw them; what draws takes long to import, so it is not.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("figures need matplotlib, which is not installed; pip install 'fedma[report]'")

@@ -7,6 +7,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from fedma.cli.place import check_figures
+
 
 @dataclass(frozen=True)
 class Reproduce:
@@ -37,6 +39,7 @@ class Reproduce:
 
     def run(self) -> None:
         """Run the experiment, or what is left of it, then print its tables."""
+        check_figures()
         from fedma.cli.progress import watcher
         from fedma.experiments.reproduce import reproduce
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedma.errors import InputError, MissingExtra
+from fedma.errors import InputError
+from fedma.report.picture import imported
 
 
 def draw_line(points: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -15,13 +16,9 @@ def draw_line(points: Sequence[Mapping[str, float]], path: Path) -> None:
 
     Raises:
         InputError: it cannot be written.
-        MissingExtra: without matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("a picture needs matplotlib: pip install 'fedma[report]'") from error
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    figure = imported("matplotlib.figure").Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
     share = [point["share"] for point in points]
     axes.plot(share, [point["loss_before"] for point in points], "o--", color="#777777", label="as they are")

@@ -11,8 +11,9 @@ CIFAR10_VGG9 = course(
     "CIFAR-10, VGG-9, 16 clients",
     {
         "small": Task(
-            replace(_BASE, rounds=6, batch_size=16, limit=2400, test_limit=2000, retrain_epochs=2, output_epochs=6),
+            replace(_BASE, rounds=6, batch_size=16, limit=6000, test_limit=2000, precision="bf16"),
             fedma_rounds=3,
+            fedma={"retrain_epochs": 2, "output_epochs": 6},
             lr=(0.02,),
             local_epochs=(5,),
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},

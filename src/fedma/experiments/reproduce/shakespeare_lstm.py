@@ -15,6 +15,8 @@ SHAKESPEARE_LSTM = course(
             fedma_rounds=4,
             lr=(0.3, 0.8),
             local_epochs=(5,),
+            fedma={"retrain_epochs": 2, "output_epochs": 6},
+            server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
         ),
         "paper": Task(
             replace(_BASE, clients=66, rounds=30, batch_size=50),

@@ -1,0 +1,27 @@
+"""What the package says of itself, and of what it needs."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import fedma
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "fedma"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+NAMED = re.compile(r"fedma\[([a-z,]+)\]")
+
+
+def test_the_version_is_the_packages_own() -> None:
+    assert fedma.__version__ == PROJECT["version"]
+
+
+def test_types_go_with_the_package() -> None:
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.in"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    named = {extra for file in files for found in NAMED.findall(file.read_text("utf-8")) for extra in found.split(",")}
+    assert named >= {"cli", "data", "report", "flower", "ot", "privacy", "tensorboard"}
+    assert named <= set(PROJECT["optional-dependencies"])
