@@ -77,7 +77,8 @@ def test_the_samples_of_a_slot_are_those_that_excite_it_most(digits: Path, found
             assert slot.samples == ()
             silent += 1
             continue
-        torch.testing.assert_close(torch.tensor(slot.excitations), values.sort(descending=True).values[:5])
+        most = values.sort(descending=True).values[:5]
+        torch.testing.assert_close(torch.tensor(slot.excitations), most[most > values.min()])
         torch.testing.assert_close(values[list(slot.samples)], torch.tensor(slot.excitations))
     assert silent < len(found.slots) / 2
 

@@ -15,7 +15,7 @@ from federation_on_flower import Context
 from fedma.cli import main
 from fedma.cli.app import write
 from fedma.engines.flower import InProcessGrid
-from fedma.errors import CheckpointError
+from fedma.errors import CheckpointError, InputError
 from fedma.report import read
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flower"
@@ -112,3 +112,11 @@ def test_the_report_reads_its_folder_and_names_faults(app: Path, capsys: pytest.
     main(["report", str(app / "run")])
     capsys.readouterr()
     assert "client 1 is left out" in (app / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_folder_of_another_run_is_refused(app: Path) -> None:
+    (app / "run").mkdir()
+    (app / "run" / "results.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match="another run"):
+        run(app)
+    assert [path.name for path in (app / "run").iterdir()] == ["results.jsonl"]

@@ -25,7 +25,7 @@ from fedma.units import Weights, units, weights
 NODES = 2
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="ends what it started by process groups"),
-    pytest.mark.skipif("FEDMA_DEPLOY" not in os.environ, reason="takes a minute and starts servers on loopback: make test-deploy"),
+    pytest.mark.skipif("FEDMA_DEPLOY" not in os.environ, reason="takes a minute: make test-deploy"),
 ]
 
 

@@ -1,11 +1,15 @@
 """Runs whose clients come and go, have different widths, or save exchanges: equal seeds give equal results."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from fedma.algorithms import Reply
 from fedma.errors import InputError
@@ -81,6 +85,10 @@ def test_presence_reads_turns() -> None:
         ({"leave": tuple(f"{c}:2" for c in range(5))}, "no client is there in round 2"),
         ({"join": tuple(f"{c}:2" for c in range(5))}, "no client is there in round 1"),
         ({"join": ("1:2", "3:9")}, "3:9 is for a round that will not be; rounds is"),
+        (
+            {"leave": tuple(f"{c}:9" for c in range(5)), "equal_bytes": True, "method": ("fedma", "fedavg")},
+            "no client is there in round 9",
+        ),
         ({"join": ("1:2",), "method": ("fedma", "ensemble")}, "ensemble takes all clients"),
         ({"widths": ()}, "widths"),
         ({"widths": (1.0, 0.0)}, "widths"),
@@ -106,3 +114,28 @@ def test_lists_in_toml(tmp_path: Path) -> None:
     file.write_text("join = [3]\n")
     with pytest.raises(InputError, match="join"):
         from_toml(file)
+
+
+class Shuffled(nn.Module):
+    """Grouped convolutions with the channels shuffled between: units in blocks that can be left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=4)
+        self.out = nn.Linear(8 * 16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x)).unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)
+        return self.out(torch.relu(self.second(x)).flatten(1))
+
+
+def test_units_in_blocks_can_be_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("shuffled")
+    module.net = Shuffled  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shuffled", module)
+    how = replace(QUICK, model="shuffled:net", widths=(1.0, 0.6), method=("fedma", "pfnm"))
+    run(how, tmp_path / "run", Silent())
+    federation = assemble(how)
+    graph, started = federation.graph, federation.initial(common=False)
+    for client, narrow in federation.widths.items():
+        assert graph.widths_in(started[client]) == {**graph.widths, **narrow}

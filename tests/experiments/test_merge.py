@@ -107,6 +107,8 @@ def broken(path, kind):
         save_file({**good, "fc1.weight": good["fc1.weight"][None]}, path)
     elif kind == "fit":
         save_file({**good, "fc2.weight": torch.zeros(8, 13)}, path)
+    elif kind == "wrapped":
+        save_file({f"module.{name}": tensor for name, tensor in good.items()}, path)
     elif kind == "classes":
         save_file(build("mlp-12-8", (1, 8, 8), 7, seed=0).state_dict(), path)
 
@@ -121,6 +123,7 @@ def broken(path, kind):
         ("rank", "only widths may differ"),
         ("fit", "does not take inputs"),
         ("classes", "7 outputs, not 10"),
+        ("wrapped", "save model.module.state_dict()"),
     ],
 )
 def test_files_that_cannot_be_merged_are_named(files, tmp_path, capsys, kind, says):
@@ -172,3 +175,60 @@ def test_a_module_of_ones_own_merges(tmp_path, monkeypatch, capsys):
     flags = ["--model", "mine:net", "--input-shape", "4", "--classes", "3", "--out", str(tmp_path / "f.safetensors")]
     main(["fuse", *map(str, paths), *flags])
     assert "owned by 2" in capsys.readouterr().out
+
+
+SOURCE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, pair):
+        super().__init__()
+        self.fc, self.out, self.pair = nn.Linear(4, 6), nn.Linear(6, 3), pair
+        self.register_buffer("mask", torch.ones(4), persistent=False)
+
+    def forward(self, x):
+        y = self.out(torch.relu(self.fc(x * self.mask)))
+        return (y, y) if self.pair else y
+
+def net():
+    return Net(False)
+
+def pair():
+    return Net(True)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Two checkpoints of a model with a buffer that its state dict leaves out, and flags."""
+    (tmp_path / "masked.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "masked", raising=False)
+    paths = [str(tmp_path / f"{j}.safetensors") for j in range(2)]
+    for j, path in enumerate(paths):
+        save_file(build("masked:net", (4,), 3, seed=j).state_dict(), path)
+    return paths, ["--input-shape", "4", "--classes", "3", "--out", str(tmp_path / "f.safetensors")]
+
+
+def test_buffers_that_are_not_saved_are_the_models_own(own, tmp_path, capsys):
+    paths, flags = own
+    main(["fuse", *paths, "--model", "masked:net", *flags])
+    again = [*flags[:-1], str(tmp_path / "again.safetensors")]
+    main(["fuse", str(tmp_path / "f.safetensors"), paths[0], "--model", "masked:net", *again])
+    assert "owned by 2" in capsys.readouterr().out
+
+
+def test_a_model_of_several_outputs_is_refused(own, capsys):
+    paths, flags = own
+    with pytest.raises(SystemExit, match="2"):
+        main(["fuse", *paths, "--model", "masked:pair", *flags])
+    assert "gives a tuple" in capsys.readouterr().err
+
+
+def test_where_no_line_can_be_drawn_nothing_is_written(files, tmp_path, capsys):
+    flags = ["--model", "mlp-12-8", "--data", "digits", "--test-limit", "50", "--interpolate", str(tmp_path / "l.png")]
+    with pytest.raises(SystemExit, match="2"):
+        main(["fuse", *map(str, files), *flags, "--out", str(tmp_path / "f.safetensors")])
+    assert "two models" in capsys.readouterr().err
+    assert not (tmp_path / "f.safetensors").exists()

@@ -4,12 +4,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from fedma import fuse
 from fedma.errors import InputError
 from fedma.matching.fitting import can_fit, carry, fit, slot_means, unexplained
 from fedma.models import build
 from fedma.seeds import generator
-from fedma.units import units, weights
+from fedma.units import rebuild, units, weights
 from networks import made
 
 LAW = settings(max_examples=20, deadline=None, derandomize=True)
@@ -100,3 +102,25 @@ def test_what_the_slots_do_not_explain_is_a_share(seed: int) -> None:
     )
     assert abs(exact) < 1e-9
     assert 1e-3 < apart < 1.5
+
+
+class Outer(nn.Module):
+    """Reads the products of all pairs of its units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out = nn.Linear(5, 4), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        units = torch.relu(self.fc(x))
+        return self.out((units[:, :, None] * units[:, None, :]).flatten(1))
+
+
+def test_units_that_are_multiplied_with_each_other_are_placed() -> None:
+    inputs = torch.randn(6, 5, generator=generator(0, "inputs"))
+    model, other = Outer(), Outer()
+    graph = units(model, inputs)
+    assert not can_fit(graph, "fc")
+    turned = rebuild(model, graph.gather(weights(model), {"fc": torch.tensor([2, 0, 3, 1])}, graph.widths))
+    torch.testing.assert_close(fuse([model, turned], inputs).model(inputs), model(inputs))
+    assert fuse([model, other], inputs).model(inputs).shape == (6, 3)

@@ -1,5 +1,8 @@
 """Models by name."""
 
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from torch import nn
@@ -137,3 +140,11 @@ def test_models_of_images_refuse_tokens(name: str) -> None:
         InputError, match=r"are tokens of shape \(80,\); models that take them: char-lstm, char-gru, tr"
     ):
         build(name, (80,), 65, seed=0, vocabulary=65)
+
+
+def test_a_model_without_shapes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lazy = ModuleType("lazy")
+    lazy.net = lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+    with pytest.raises(InputError, match="has no shape yet"):
+        build("lazy:net", (1, 8, 8), 10, seed=0)

@@ -133,6 +133,8 @@ def test_one_sample_cannot_train_batch_normalisation() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
     with pytest.raises(InputError, match="single sample"):
         fit(model, split(1), SHORT, seed=0, name=("a",))
+    with pytest.raises(InputError, match="raise the batch size"):
+        fit(model, split(9), replace(SHORT, batch_size=1), seed=0, name=("a",))
     fit(network("mlp"), split(1), SHORT, seed=0, name=("a",))
 
 

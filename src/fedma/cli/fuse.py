@@ -84,10 +84,10 @@ class Fuse:
         show(_told(self.files, fusion))
         if data:
             show(_judged(models, fusion, data))
-        merge.write_model(self.out, fusion.model, architecture)
-        show([f"{self.out}"])
         if data and self.interpolate:
             self._draw(models, data, self.interpolate)
+        merge.write_model(self.out, fusion.model, architecture)
+        show([f"{self.out}"])
 
     def _check(self) -> None:
         """Refuse what cannot be done before work starts."""

@@ -14,7 +14,8 @@ from fedma.cli.place import check_figures
 class Reproduce:
     """Run one of the paper's experiments: its result file, tables and figure go into OUT/NAME/SCALE.
 
-    Run it again to go on with one that was interrupted, or to add seeds: what is done is not done again.
+    Run it again to go on with one that was interrupted, or with more seeds: name all of them; what is done is not done
+    again.
 
     Attributes:
         name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, data-efficiency, bias, local-epochs, growth or

@@ -76,7 +76,10 @@ class Federation:
 
     def _cut(self, own: Weights, client: int) -> Weights:
         """The first units of each group, as many as the client has."""
-        keep = {group: torch.arange(width) for group, width in self.widths.get(client, {}).items()}
+        narrow = self.widths.get(client, {})
+        found = {**self.graph.widths, **narrow}
+        blocks = {group: [found[block] for block in self.graph.groups[group].per] for group in narrow}
+        keep = {group: torch.arange(width).expand(*blocks[group], -1) for group, width in narrow.items()}
         return self.graph.gather(own, keep, self.graph.widths)
 
     def facts(self) -> dict[str, Any]:

@@ -197,13 +197,14 @@ def _slots(group: str, maps: Assignments, graph: UnitGraph, widths: Widths) -> I
 
 
 def _excited(slot: Slot, found: Mapping[str, Tensor], samples: int) -> Slot:
-    """The slot with the samples that excite it most; of equals the first come first."""
+    """The slot with the samples that excite it most, of equals the first first; none of those that excite it least."""
     if slot.group not in found:
         return slot
     values = found[slot.group][:, slot.place[-1]]
     if values.min() == values.max():
         return slot
     order = values.argsort(descending=True, stable=True)[:samples]
+    order = order[values[order] > values.min()]
     return replace(slot, samples=tuple(order.tolist()), excitations=tuple(values[order].tolist()))
 
 

@@ -82,10 +82,12 @@ def read_models(paths: Sequence[Path], architecture: Architecture) -> list[nn.Mo
 def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Module:
     header(path)
     held, known = load_file(path), weights(template)
-    if spare := sorted(held.keys() - template.state_dict().keys()):
+    saved = template.state_dict().keys()
+    if spare := sorted(held.keys() - saved - known.keys()):
         raise InputError(f"{path} holds {spare[0]!r}, which {architecture.model} has not: {_other(held, known)}")
-    if missing := sorted(known.keys() - held.keys()):
+    if missing := sorted((known.keys() & saved) - held.keys()):
         raise InputError(f"{path} lacks {missing[0]!r} of {architecture.model}: {_other(held, known)}")
+    held = known | held  # a file of state_dict() lacks the buffers that are not persistent
     for name, tensor in known.items():
         if held[name].dim() != tensor.dim():
             raise InputError(
@@ -101,6 +103,11 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
             f"the model in {path} does not take inputs of shape {architecture.input_shape}: {error}; "
             "its tensors do not fit each other, or the inputs are others (--input-shape)"
         ) from error
+    if not isinstance(outputs, Tensor):
+        raise InputError(
+            f"{architecture.model} gives a {type(outputs).__name__}, not a tensor of outputs; name a factory whose "
+            "model gives that alone"
+        )
     if outputs.shape[-1] != architecture.classes:
         raise InputError(
             f"the model in {path} has {outputs.shape[-1]} outputs, not {architecture.classes}; leave it out, or say "
@@ -111,6 +118,8 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
 
 def _other(held: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> str:
     """What may be the matter with a file of other names."""
+    if all(name.startswith("module.") for name in held):
+        return "its names begin with 'module.', as DataParallel's do; save model.module.state_dict() instead"
     return (
         f"{len(held.keys() & known.keys())} of the model's {len(known)} tensors are among its {len(held)}; "
         "name with --model what it was saved from"

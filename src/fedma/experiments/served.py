@@ -7,6 +7,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from fedma.errors import InputError
 from fedma.experiments import checkpoint
 from fedma.experiments.record import facts, now, room, write_facts
 from fedma.units import Weights
@@ -33,13 +34,19 @@ class ServedRun:
 
         Raises:
             CheckpointError: it cannot be written to, or all its checkpoints are damaged.
+            InputError: it holds another run.
         """
         self.folder = folder
         with room(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.kept = checkpoint.load(folder)
+        results = folder / "results.jsonl"
+        if self.kept is None and results.exists() and results.stat().st_size:
+            raise InputError(f"{folder} holds another run, without a checkpoint to go on from; name a new folder")
         if self.kept is None:
-            write_facts(folder, facts(config, dict.fromkeys(config, "run config"), {}))
+            results.touch()
+            settings = {name.replace("-", "_"): value for name, value in config.items()}
+            write_facts(folder, facts(settings, dict.fromkeys(settings, "run config"), {}))
 
     def keep(self, value: Mapping[str, Any]) -> None:
         """After an exchange: what the server needs to go on, and the results so far.

@@ -18,6 +18,9 @@ Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shar
 _LISTS: dict[str, tuple[type, ...]] = {"method": (str,), "join": (str,), "leave": (str,), "widths": (float, int)}
 """Settings of several values, and of which kind these are."""
 
+_NO_LIMIT = 10**6
+"""More rounds than equal bytes ever allow."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -177,9 +180,10 @@ class Settings:
             raise InputError(f"participation must be above 0 and at most 1; got {self.participation}")
         if not self.widths or not all(0 < factor <= 1 for factor in self.widths):
             raise InputError(f"widths must be parts of the model's widths, above 0 and at most 1; got {self.widths}")
-        presence(self.join, self.leave, clients=self.clients, rounds=self.rounds)
-        late = [entry for entry in (*self.join, *self.leave) if int(entry.partition(":")[2]) > self.rounds]
-        if late and not self.equal_bytes:
+        rounds = _NO_LIMIT if self.equal_bytes else self.rounds
+        presence(self.join, self.leave, clients=self.clients, rounds=rounds)
+        late = [entry for entry in (*self.join, *self.leave) if int(entry.partition(":")[2]) > rounds]
+        if late:
             raise InputError(f"join, leave: {late[0]} is for a round that will not be; rounds is {self.rounds}")
         once = {"pfnm", "ensemble"}
         if (self.participation < 1 or self.join or self.leave) and (odd := sorted(once & set(self.method))):

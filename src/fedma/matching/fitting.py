@@ -26,7 +26,7 @@ _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 def can_fit(graph: UnitGraph, group: str) -> bool:
     """Whether one weight makes these units, with at most its bias and a normalisation by running statistics that has
     one entry for each unit: not so where a layer or group norm follows, where streams are added, where something else
-    scales the units, in recurrent layers and inside blocks.
+    scales the units, where units are multiplied with each other, in recurrent layers and inside blocks.
     """
     reading = {tensor for tensor, _ in graph.incoming}
     makers = {place.tensor for place in graph.places(group) if place.role == "out"}
@@ -44,7 +44,14 @@ def can_fit(graph: UnitGraph, group: str) -> bool:
         and len(norms) <= 1
         and all(one_a_unit(graph, variance) for variance in norms)
         and not readers & makers
+        and not _multiplied(graph, group)
     )
+
+
+def _multiplied(graph: UnitGraph, group: str) -> bool:
+    """Whether something reads products of two of these units."""
+    segments = [segment for axes in graph.layouts.values() for axis in axes for segment in axis]
+    return any([factor.group for factor in segment].count(group) > 1 for segment in segments)
 
 
 def one_a_unit(graph: UnitGraph, statistic: str) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from fedma.errors import InputError
 from fedma.models import networks, residual, sequences
@@ -90,6 +91,10 @@ def build(
             raise InputError(f"model {name!r} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model {name!r} gives a {type(model).__name__}; it must return an nn.Module")
+    if lazy := [path for path, tensor in model.named_parameters() if is_lazy(tensor)]:
+        raise InputError(
+            f"model {name!r}: {lazy[0]!r} has no shape yet; call the model once before the factory returns it"
+        )
     return model
 
 

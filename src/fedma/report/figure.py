@@ -168,7 +168,7 @@ def _draw(axis: Any, title: str, lines: Sequence[Line], against: str) -> None:
     if not logarithmic:
         axis.set_xlim(left=0)
         axis.xaxis.get_major_locator().set_params(integer=against == "round")
-    axis.set_title(title, fontsize=10, loc="left")
+    axis.set_title(shortened(title, 60), fontsize=10, loc="left")
     axis.set_xlabel(label + (" (log scale)" if logarithmic else ""))
     axis.set_ylabel("test accuracy (%)")
     axis.grid(color=GRID, linewidth=0.6)

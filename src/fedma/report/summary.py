@@ -117,7 +117,12 @@ def _labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each, the values of the settings that are not the same in all."""
     names = dict.fromkeys(name for given in settings for name in given)
     differ = [name for name in names if len({json.dumps(given.get(name)) for given in settings}) > 1]
-    return [", ".join(f"{name}={plain(given.get(name), 40)}" for name in differ) for given in settings]
+    # Runs of different kinds have other settings altogether: those that all have tell more, where they tell enough.
+    for wanted in ([name for name in differ if all(name in given for given in settings)], differ):
+        labels = [", ".join(f"{name}={plain(given.get(name), 40)}" for name in wanted) for given in settings]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
 
 
 def plain(value: object, letters: int = 120) -> str:

@@ -53,7 +53,7 @@ def fit(
         compute: how the arithmetic is done; the model is left on its device, in its layout.
 
     Raises:
-        InputError: one sample only, and batch normalisation, which needs two; augmentation of other than images.
+        InputError: batches of one sample, and batch normalisation, which needs two; augmentation of other than images.
     """
     compute.place(model)
     trained = [t for n, t in tensors(model).items() if t.requires_grad and n not in frozen]
@@ -91,7 +91,7 @@ class _Step:
         """The mean loss before the step."""
         for tensor in self.trained:
             tensor.grad = None
-        with self.compute.precisely():
+        with self.compute.precisely(), _enough():
             outputs = self.model(self.compute.inputs(inputs))
         loss = cross_entropy(outputs.float(), labels.to(self.compute.device))
         loss.backward()
@@ -100,6 +100,19 @@ class _Step:
                 tensor.grad.add_(tensor.detach() - start, alpha=self.proximal)
         self.optimizer.step()
         return loss.detach()
+
+
+@contextmanager
+def _enough() -> Iterator[None]:
+    """Inside, batch normalisation of a single value is told as what it is."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"batch normalisation needs more samples in a batch: raise the batch size ({error})"
+        ) from error
 
 
 def _batches(order: Tensor, size: int) -> Sequence[Tensor]:

@@ -61,5 +61,5 @@ def reproduce(
     if scale not in ("small", "paper"):
         raise InputError(f"scale {scale!r} is not known; known are small, paper")
     experiment = EXPERIMENTS[name]
-    seeds = tuple(seeds) or (experiment.seeds if scale == "small" else PAPER_SEEDS)
+    seeds = tuple(dict.fromkeys(seeds)) or (experiment.seeds if scale == "small" else PAPER_SEEDS)
     return Reproduction(name, experiment, out / name / scale, scale, seeds, data_folder, changes, watch).run()
