@@ -21,14 +21,12 @@ from fedma.experiments.federation import Federation, assemble, reassemble
 from fedma.experiments.measure import by_client, owners
 from fedma.experiments.methods import AVERAGING, COMMON_INIT, algorithm, privacy
 from fedma.experiments.record import Record, check_new, mark, unfinished
-from fedma.experiments.settings import Settings
+from fedma.experiments.settings import NO_LIMIT, Settings
 from fedma.experiments.standing import Standing
 from fedma.experiments.watch import SILENT, Exchange, Watch
 from fedma.training import score
 from fedma.units import Weights
 from fedma.units import weights as weights_of
-
-_NO_LIMIT = 10**6
 
 
 def run(
@@ -147,7 +145,7 @@ class _Method:
             settings,
             federation.graph,
             clients=members,
-            rounds=settings.rounds if self.bound is None else _NO_LIMIT,
+            rounds=settings.rounds if self.bound is None else NO_LIMIT,
             initial=initial[members[0]] if common else {},
             widths=federation.widths,
         )

@@ -41,9 +41,9 @@ class ServedRun:
             folder.mkdir(parents=True, exist_ok=True)
         self.kept = checkpoint.load(folder)
         results = folder / "results.jsonl"
-        if self.kept is None and results.exists() and results.stat().st_size:
-            raise InputError(f"{folder} holds another run, without a checkpoint to go on from; name a new folder")
         if self.kept is None:
+            if results.exists() and results.stat().st_size:
+                raise InputError(f"{folder} holds another run, without a checkpoint to go on from; name a new folder")
             results.touch()
             settings = {name.replace("-", "_"): value for name, value in config.items()}
             write_facts(folder, facts(settings, dict.fromkeys(settings, "run config"), {}))

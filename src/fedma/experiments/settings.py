@@ -18,8 +18,8 @@ Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shar
 _LISTS: dict[str, tuple[type, ...]] = {"method": (str,), "join": (str,), "leave": (str,), "widths": (float, int)}
 """Settings of several values, and of which kind these are."""
 
-_NO_LIMIT = 10**6
-"""More rounds than equal bytes ever allow."""
+NO_LIMIT = 10**6
+"""More rounds than a budget of bytes ever allows."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Settings:
             raise InputError(f"participation must be above 0 and at most 1; got {self.participation}")
         if not self.widths or not all(0 < factor <= 1 for factor in self.widths):
             raise InputError(f"widths must be parts of the model's widths, above 0 and at most 1; got {self.widths}")
-        rounds = _NO_LIMIT if self.equal_bytes else self.rounds
+        rounds = NO_LIMIT if self.equal_bytes else self.rounds
         presence(self.join, self.leave, clients=self.clients, rounds=rounds)
         late = [entry for entry in (*self.join, *self.leave) if int(entry.partition(":")[2]) > rounds]
         if late:
