@@ -1,10 +1,11 @@
 """The paper's experiments: what they would run, and how they run it, on something small."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +14,13 @@ from fedma.cli import main
 from fedma.data import load
 from fedma.errors import InputError
 from fedma.experiments.reproduce import EXPERIMENTS, reproduce
-from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Experiment, Scale, cell
+from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale, cell
 from fedma.experiments.reproduce.course import Task, course
 from fedma.experiments.reproduce.data_efficiency import dataset as efficient
 from fedma.experiments.reproduce.driver import Reproduction
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Silent
-from fedma.report import Ends, read_experiment
+from fedma.experiments.watch import SILENT, Silent, Watch
+from fedma.report import Course, Ends, read_experiment
 from interrupting import Stop
 
 TINY = Settings(model="mlp", clients=3, alpha=1.0, rounds=2, local_epochs=1, output_epochs=1, limit=200, workers=1)
@@ -41,14 +42,16 @@ def planned(name: str, scale: Scale) -> Iterator[Cell]:
 
 
 def made(
-    experiment: Experiment, folder: Path, *, watch: Silent | None = None, seeds: tuple[int, ...] = (0,)
+    experiment: Experiment, folder: Path, *, watch: Watch = SILENT, seeds: tuple[int, ...] = (0,), jobs: int = 1
 ) -> list[Path]:
-    return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, watch or Silent()).run()
+    return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, watch, jobs).run()
 
 
-@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("scale", ["small", "medium", "paper"])
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_cell_can_be_run_and_has_a_place_of_its_own(name: str, scale: Scale) -> None:
+    if scale not in EXPERIMENTS[name].scales:
+        pytest.skip(f"{name} has no scale {scale}")
     cells = list(planned(name, scale))
     for one in cells:
         one.settings.check()
@@ -119,11 +122,27 @@ def test_an_interrupted_experiment_goes_on(tmp_path: Path, reply: int) -> None:
     assert results(tmp_path / "part") == results(tmp_path / "whole")
 
 
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.lines: list[Mapping[str, Any]] = []
+
+    def result(self, line: Mapping[str, Any]) -> None:
+        self.lines.append(line)
+
+
+def test_cells_side_by_side_give_the_same_results(tiny: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    made(COURSE, tmp_path, seeds=(0, 1), jobs=2, watch=heard)
+    assert results(tmp_path) == results(tiny)
+    assert len(heard.lines) == len(results(tiny))
+
+
 def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
     made(ENDS, tmp_path)
     other = replace(ENDS, cells=lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, x=2, clients=2, lr=0.5)])
-    with pytest.raises(InputError, match="run with other settings"):
-        made(other, tmp_path)
+    for jobs in (1, 2):
+        with pytest.raises(InputError, match="run with other settings"):
+            made(other, tmp_path, jobs=jobs)
     (tmp_path / "cells" / "fedavg-2" / "seed0" / "run.json").unlink()
     with pytest.raises(InputError, match="remove it, and it is run again"):
         made(ENDS, tmp_path)
@@ -165,3 +184,35 @@ def test_cells_may_make_their_data(tmp_path: Path) -> None:
     made(one, tmp_path)
     sizes = [json.loads((tmp_path / f"cells/pooled-{x}/seed0/run.json").read_text())["data"]["train"] for x in (3, 10)]
     assert sizes[0] < sizes[1] == 200
+
+
+def diverging(scale: Scale, chosen: Chosen) -> list[Cell]:
+    """FedAvgM whose server leaps ever farther, beside FedAvg."""
+    base = replace(TINY, rounds=30)
+    return [cell("FedAvgM", "fedavgm", base, server_lr=1e12), cell("FedAvg", "fedavg", base, rounds=1)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_training_that_diverges_is_told_and_ends_nothing_else(tmp_path: Path, jobs: int) -> None:
+    experiment = Experiment("Tiny", diverging, Course())
+    made(experiment, tmp_path, jobs=jobs)
+    diverged, other = read_experiment(tmp_path)
+    assert 1 <= diverged.last.round < 30
+    assert "training diverged" in (diverged.failed or "")
+    assert (other.last.round, other.failed) == (1, None)
+    table = (tmp_path / "table.md").read_text()
+    assert f"FedAvgM, seed 0, ended after round {diverged.last.round}: " in table
+    made(experiment, tmp_path, jobs=jobs)
+    assert (tmp_path / "table.md").read_text() == table
+
+
+def test_tuning_survives_what_diverges_at_once(tmp_path: Path) -> None:
+    task = replace(TASK, lr=(1e20, 0.05), ablations={})
+    made(course("Tiny", {"small": task}), tmp_path)
+    tried = {own.line for own in read_experiment(tmp_path) if own.tuning and own.x == "lr 1e+20, 1 local epochs"}
+    assert not tried & {"FedAvg", "FedMA"}
+    settings = json.loads((tmp_path / "cells" / "fedma" / "seed0" / "run.json").read_text())["settings"]
+    assert settings["lr"] == 0.05
+    everything = Experiment("Tiny", lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, lr=1e20)], Ends("clients"))
+    with pytest.raises(InputError, match="FedAvg, seed 0: no round was finished, client . sent"):
+        made(everything, tmp_path / "all")

@@ -20,20 +20,24 @@ class Reproduce:
     Attributes:
         name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, data-efficiency, bias, local-epochs, growth or
             ablation.
-        scale: small, which takes two cores an hour or two, or paper, the full setting, for a GPU.
+        scale: small, which takes two cores an hour or two; medium (cifar10-vgg9, shakespeare-lstm), one GPU half an
+            hour with --jobs 6; or paper, the full setting, for those with days of one.
         seeds: of the runs; by default the experiment's own.
         data_folder: where the data lie, in folders named mnist, cifar10, shakespeare; by default the Hugging Face hub.
         out: the folder of all experiments.
-        workers: worker processes; 0 for one for each core or GPU.
+        jobs: how many runs to do side by side, each in a process of its own: on one GPU, or on two cores where most
+            runs have fewer clients than keep both busy.
+        workers: worker processes of each run; 0 for one for each core or GPU, or, of several jobs, for none.
         device: where to train: "auto" (the GPU if there is one), cpu, cuda, mps.
         quiet: no progress.
     """
 
     name: Positional[str]
-    scale: Literal["small", "paper"] = "small"
+    scale: Literal["small", "medium", "paper"] = "small"
     seeds: tuple[int, ...] = ()
     data_folder: Path | None = None
     out: Path = Path("runs/reproduce")
+    jobs: int = 1
     workers: int = 0
     device: str = "auto"
     quiet: bool = False
@@ -52,6 +56,7 @@ class Reproduce:
                 scale=self.scale,
                 seeds=self.seeds,
                 data_folder=self.data_folder,
+                jobs=self.jobs,
                 workers=self.workers,
                 device=self.device,
             )

@@ -11,6 +11,9 @@ from fedma.errors import InputError
 from fedma.report.results import RESULTS, Evaluation, evaluation
 from fedma.report.summary import mean_and_interval
 
+PLACE = ("line", "x", "seed", "tuning")
+"""What a line of results says of its run."""
+
 LEVELS = ("ensemble", "pooled", "local")
 """Methods to compare with, whose course means nothing: drawn as levels."""
 
@@ -52,6 +55,7 @@ class Measured:
         seed: of the run.
         tuning: whether it served to choose settings, and counts for nothing else.
         evaluations: round by round.
+        failed: why they ended before the last round, if they did.
     """
 
     line: str
@@ -59,6 +63,7 @@ class Measured:
     seed: int
     tuning: bool
     evaluations: tuple[Evaluation, ...]
+    failed: str | None = None
 
     @property
     def last(self) -> Evaluation:
@@ -78,6 +83,8 @@ class Measured:
     def to_lines(self) -> list[dict[str, Any]]:
         """For the results file."""
         place = {"line": self.line, "x": self.x, "seed": self.seed, "tuning": self.tuning}
+        if self.failed:
+            place["failed"] = self.failed
         return [{**place, **vars(own)} for own in self.evaluations]
 
 
@@ -90,13 +97,15 @@ def read_experiment(folder: str | PathLike[str]) -> list[Measured]:
     path = Path(folder) / RESULTS
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        places = [tuple(line[name] for name in ("line", "x", "seed", "tuning", "method")) for line in lines]
+        places = [(*(line[name] for name in PLACE), line.get("failed"), line["method"]) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no results of an experiment ({error}); repeat it") from error
     found: dict[Any, list[Evaluation]] = {}
     for number, (line, place) in enumerate(zip(lines, places, strict=True), start=1):
         found.setdefault(place, []).append(evaluation(line, f"{path}, line {number}"))
-    return [Measured(line, x, seed, tuning, tuple(own)) for (line, x, seed, tuning, _), own in found.items()]
+    return [
+        Measured(line, x, seed, tuning, tuple(own), failed) for (line, x, seed, tuning, failed, _), own in found.items()
+    ]
 
 
 @dataclass(frozen=True)

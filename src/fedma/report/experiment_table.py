@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
-from fedma.report.experiment import LEVELS, Drawing, Ends, Mean, Measured, by_line, by_x, mean
+from fedma.report.experiment import LEVELS, PLACE, Drawing, Ends, Mean, Measured, by_line, by_x, mean
 
-PLACE = ("line", "x", "seed", "tuning", "best_accuracy")
 ENDS = ("accuracy", "round", "bytes_up", "bytes_down", "local_epochs", "samples_seen", "growth")
 """Columns of the CSV: of the run, and of its last evaluation."""
 
@@ -18,8 +17,8 @@ def experiment_markdown(measured: Sequence[Measured], drawing: Drawing) -> str:
     said = "Test accuracy in %" + (f"; means over {seeds} seeds ± half-width of the 95 % t-interval" * (seeds > 1))
     if isinstance(drawing, Ends):
         what = said if drawing.value == "accuracy" else "Parameters of the global model for each of a client's"
-        return f"{what}, by {drawing.axis}.\n\n{_ends(measured, drawing)}"
-    parts = [f"{said}; megabytes of all clients together.\n\n{_course(measured)}"]
+        return f"{what}, by {drawing.axis}.\n\n{_ends(measured, drawing)}{_failures(measured)}"
+    parts = [f"{said}; megabytes of all clients together.\n\n{_course(measured)}{_failures(measured)}"]
     if needs := _needs(measured, drawing.method):
         parts.append(f"What the best accuracy of each costs, and what FedMA needs to get there.\n\n{needs}")
     if tuning := _tuning(measured):
@@ -31,7 +30,7 @@ def write_experiment_csv(measured: Sequence[Measured], path: str | PathLike[str]
     """One row for each run: where it ended, and its best."""
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*PLACE, *ENDS))
+        writer.writerow((*PLACE, "best_accuracy", *ENDS))
         for own in measured:
             place = (own.line, own.x, own.seed, own.tuning, own.best.accuracy)
             writer.writerow([*place, *(getattr(own.last, name) for name in ENDS)])
@@ -54,6 +53,14 @@ def _course(measured: Sequence[Measured]) -> str:
             )
         )
     return _markdown(headings, rows)
+
+
+def _failures(measured: Sequence[Measured]) -> str:
+    """What ended before its last round."""
+    failed = [own for own in measured if own.failed]
+    return "".join(
+        f"\n{own.line}, seed {own.seed}, ended after round {own.last.round}: {own.failed}.\n" for own in failed
+    )
 
 
 def _needs(measured: Sequence[Measured], method: str) -> str:

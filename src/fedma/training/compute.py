@@ -38,8 +38,14 @@ class Compute:
 
     def inputs(self, batch: Tensor) -> Tensor:
         """A batch as models take it, on the device, in the layout."""
-        batch = model_inputs(batch.to(self.device))
+        batch = model_inputs(self.send(batch))
         return batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
+
+    def send(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device; a GPU goes on with earlier work meanwhile."""
+        if not self.device.startswith("cuda") or tensor.is_cuda:
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def precisely(self) -> AbstractContextManager[object]:
         """The context for forward passes."""

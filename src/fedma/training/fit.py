@@ -93,7 +93,7 @@ class _Step:
             tensor.grad = None
         with self.compute.precisely(), _enough():
             outputs = self.model(self.compute.inputs(inputs))
-        loss = cross_entropy(outputs.float(), labels.to(self.compute.device))
+        loss = cross_entropy(outputs.float(), self.compute.send(labels))
         loss.backward()
         for tensor, start in zip(self.trained, self.anchor, strict=bool(self.anchor)):
             if tensor.grad is not None:

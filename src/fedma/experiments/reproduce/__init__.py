@@ -40,6 +40,8 @@ def reproduce(
     scale: Scale = "small",
     seeds: Sequence[int] = (),
     data_folder: Path | None = None,
+    jobs: int = 1,
+    workers: int = 0,
     **changes: Any,
 ) -> list[Path]:
     """Run an experiment, or what is left of it; its result file, tables and figure, in `out`/`name`/`scale`.
@@ -48,18 +50,24 @@ def reproduce(
         name: one of `EXPERIMENTS`.
         watch: hears of progress.
         out: the folder of all experiments.
-        scale: "small" takes two cores an hour or two; "paper" is the full setting.
+        scale: "small" takes two cores an hour or two; "medium", of those that have it, one GPU half an hour; "paper" is
+            the full setting.
         seeds: of the runs; by default the experiment's own.
         data_folder: where data lie, in a folder of their name each; None for the hub.
-        changes: settings that change no result: workers, device.
+        jobs: how many runs to do side by side, each in a process of its own.
+        workers: worker processes of each; 0 for one for each core or GPU, or, of several jobs, for none.
+        changes: further settings that change no result: device.
 
     Raises:
         InputError: no such experiment or scale, data that are not there, cells in `out` of other settings.
     """
     if name not in EXPERIMENTS:
         raise InputError(f"experiment {name!r} is not known; known are {', '.join(EXPERIMENTS)}")
-    if scale not in ("small", "paper"):
-        raise InputError(f"scale {scale!r} is not known; known are small, paper")
+    if jobs < 1:
+        raise InputError(f"jobs must be at least 1; got {jobs}")
     experiment = EXPERIMENTS[name]
-    seeds = tuple(dict.fromkeys(seeds)) or (experiment.seeds if scale == "small" else PAPER_SEEDS)
-    return Reproduction(name, experiment, out / name / scale, scale, seeds, data_folder, changes, watch).run()
+    if scale not in experiment.scales:
+        raise InputError(f"{name} has no scale {scale!r}; its scales are {', '.join(experiment.scales)}")
+    seeds = tuple(dict.fromkeys(seeds)) or (PAPER_SEEDS if scale == "paper" else experiment.seeds)
+    changes = {"workers": workers or (1 if jobs > 1 else 0), **changes}
+    return Reproduction(name, experiment, out / name / scale, scale, seeds, data_folder, changes, watch, jobs).run()

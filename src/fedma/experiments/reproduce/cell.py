@@ -8,7 +8,7 @@ from fedma.data import Dataset
 from fedma.experiments.settings import Method, Settings
 from fedma.report import Drawing
 
-Scale = Literal["small", "paper"]
+Scale = Literal["small", "medium", "paper"]
 Chosen = Mapping[str, Settings]
 """Of each line that was tuned, the settings that did best."""
 
@@ -52,7 +52,8 @@ class Experiment:
         drawing: how its figure and table are made.
         tuning: stages of cells that are run first, for one seed alone; of the cells of a line the most accurate one's
             settings are chosen, and the next stage knows them.
-        seeds: by default, at the small scale.
+        seeds: by default, but at the paper's scale.
+        scales: which there are.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Experiment:
     drawing: Drawing
     tuning: tuple[Cells, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
+    scales: tuple[Scale, ...] = ("small", "paper")
 
 
 def cell(line: str, method: Method, base: Settings, *, x: float | str | None = None, **changes: Any) -> Cell:

@@ -18,6 +18,14 @@ CIFAR10_VGG9 = course(
             local_epochs=(5,),
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
         ),
+        "medium": Task(
+            replace(_BASE, rounds=6, batch_size=64, precision="bf16"),
+            fedma_rounds=4,
+            fedma={"grow": False, "retrain_epochs": 3, "output_epochs": 5},
+            lr=(0.01,),
+            local_epochs=(5,),
+            server_lr={"FedAvgM": (1.0,), "FedAdam": (0.003,)},
+        ),
         "paper": Task(
             replace(_BASE, rounds=50, batch_size=64, augment=True),
             fedma_rounds=30,

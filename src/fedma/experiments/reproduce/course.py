@@ -53,7 +53,7 @@ class Task:
 def course(title: str, scales: Mapping[Scale, Task], **more: Any) -> Experiment:
     """The experiment of a task at its scales."""
     stages: tuple[Cells, ...] = (partial(_grid, scales), partial(_servers, scales))
-    return Experiment(title, partial(_cells, scales), Course(), stages, **more)
+    return Experiment(title, partial(_cells, scales), Course(), stages, scales=tuple(scales), **more)
 
 
 def _grid(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:

@@ -1,22 +1,31 @@
 """Running an experiment: its tuning, then all cells, seed by seed, then table and figure."""
 
 import json
+import multiprocessing
+import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fedma.errors import InputError
+import torch
+
+from fedma.data import Dataset
+from fedma.errors import InputError, MatchingError, ReplyError
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale
 from fedma.experiments.run import resume, run
-from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Watch
-from fedma.report import Measured, draw_experiment, experiment_markdown, read, write_experiment_csv
+from fedma.experiments.settings import Method, Settings
+from fedma.experiments.watch import SILENT, Watch
+from fedma.report import Evaluation, Measured, draw_experiment, experiment_markdown, read, write_experiment_csv
 
 MACHINE = ("workers", "device")
 """Settings that change no result."""
+
+FAILURE = "failure.txt"
+"""In the folder of a cell that failed: why."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Reproduction:
         data_folder: where data lie, in a folder of their name each; None for the hub.
         changes: settings of this machine: how many workers, which device.
         watch: hears of progress.
+        jobs: how many cells to run side by side.
     """
 
     name: str
@@ -42,6 +52,7 @@ class Reproduction:
     data_folder: Path | None
     changes: Mapping[str, Any]
     watch: Watch
+    jobs: int = 1
 
     def run(self) -> list[Path]:
         """Run all cells that are not done yet; the result file, the tables and the figure.
@@ -50,6 +61,7 @@ class Reproduction:
         """
         measured, chosen = self._tuned()
         cells = self.experiment.cells(self.scale, chosen)
+        self._side_by_side([(cell, seed) for cell in cells for seed in self.seeds], tuning=False)
         files: list[Path] = []
         for seed in self.seeds:
             measured += [self._measured(cell, seed, tuning=False) for cell in cells]
@@ -61,35 +73,50 @@ class Reproduction:
         measured: list[Measured] = []
         chosen: dict[str, Settings] = {}
         for stage in self.experiment.tuning:
-            for line, cells in _by_line(stage(self.scale, dict(chosen))).items():
-                tried = [self._measured(cell, TUNING_SEED, tuning=True) for cell in cells] if len(cells) > 1 else []
-                measured += tried
-                accuracies = [own.last.accuracy for own in tried] or [0.0]
+            lines = _by_line(stage(self.scale, dict(chosen)))
+            tried = [(cell, TUNING_SEED) for cells in lines.values() if len(cells) > 1 for cell in cells]
+            self._side_by_side(tried, tuning=True)
+            for line, cells in lines.items():
+                own = [self._measured(cell, TUNING_SEED, tuning=True) for cell in cells] if len(cells) > 1 else []
+                measured += [one for one in own if one.evaluations]
+                accuracies = [one.last.accuracy if one.evaluations else 0.0 for one in own] or [0.0]
                 chosen[line] = cells[accuracies.index(max(accuracies))].settings
         return measured, chosen
 
     def _measured(self, cell: Cell, seed: int, *, tuning: bool) -> Measured:
-        """The results of a cell, which is run unless it was; its models are not kept."""
-        folder = self.folder / ("tuning" if tuning else "cells") / _slug(_name(cell)) / f"seed{seed}"
-        settings = replace(cell.settings, seed=seed, data=self._address(cell.settings.data), **self.changes)
-        self._finish(folder, settings, cell)
-        shutil.rmtree(folder / "models", ignore_errors=True)
-        return Measured(cell.line, cell.x, seed, tuning, read(folder).of(cell.method))
+        """The results of a cell, which is run unless it was."""
+        folder = self._folder(cell, seed, tuning=tuning)
+        finish(folder, self._settings(cell, seed), cell.data, self.watch)
+        own, failed = evaluations(folder, cell.method), failure(folder)
+        if not own and not tuning:
+            raise InputError(f"{_name(cell)}, seed {seed}: no round was finished, {failed}")
+        return Measured(cell.line, cell.x, seed, tuning, own, failed)
 
-    def _finish(self, folder: Path, settings: Settings, cell: Cell) -> None:
-        """Run a cell, go on with it, or leave it where it is done."""
-        make = cell.data
-        given = settings if make is None else replace(settings, limit=None, test_limit=None)
-        facts = _facts(folder) if folder.exists() else None
-        if facts and _compared(facts["settings"]) != _compared(asdict(given)):
-            raise InputError(f"{folder} was run with other settings; name another folder with --out, or remove it")
-        if facts and facts["finished"]:
+    def _side_by_side(self, cells: Sequence[tuple[Cell, int]], *, tuning: bool) -> None:
+        """Run cells, each with its seed, in processes of their own, if more than one is to run at a time."""
+        if self.jobs == 1:
             return
-        dataset = None if make is None else make(settings)
-        if facts:
-            resume(folder, self.watch, workers=settings.workers, dataset=dataset)
-        else:
-            run(given, folder, self.watch, dataset=dataset)
+        spawn = multiprocessing.get_context("spawn")
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        pool = ProcessPoolExecutor(self.jobs, spawn, torch.set_num_threads, (threads,))
+        try:
+            running = [
+                pool.submit(finish, self._folder(cell, seed, tuning=tuning), self._settings(cell, seed), cell.data)
+                for cell, seed in cells
+            ]
+            for done in as_completed(running):
+                for line in done.result():
+                    self.watch.result(line)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _folder(self, cell: Cell, seed: int, *, tuning: bool) -> Path:
+        """Where a cell is run."""
+        return self.folder / ("tuning" if tuning else "cells") / _slug(_name(cell)) / f"seed{seed}"
+
+    def _settings(self, cell: Cell, seed: int) -> Settings:
+        """A cell's on this machine."""
+        return replace(cell.settings, seed=seed, data=self._address(cell.settings.data), **self.changes)
 
     def _address(self, data: str) -> str:
         """Where the data lie: in a folder of their name, if one is given."""
@@ -125,6 +152,57 @@ class Reproduction:
         command = ["reproduce", self.name, "--scale", self.scale, "--seeds", *map(str, self.seeds)]
         machine["machine"] = {**machine["machine"], "command": command}
         return {"experiment": self.name, "scale": self.scale, "seeds": list(self.seeds), **machine, "cells": changed}
+
+
+def finish(
+    folder: Path, settings: Settings, make: Callable[[Settings], Dataset] | None, watch: Watch = SILENT
+) -> list[dict[str, Any]]:
+    """Run a cell, go on with it, or leave it where it is done; its models are not kept.
+
+    One whose training diverges is done with what it reached: `failure` tells.
+
+    Returns:
+        Of one that was not done: the lines of its results.
+
+    Raises:
+        InputError: it was run with other settings.
+    """
+    if failure(folder):
+        return []
+    given = settings if make is None else replace(settings, limit=None, test_limit=None)
+    facts = _facts(folder) if folder.exists() else None
+    if facts and _compared(facts["settings"]) != _compared(asdict(given)):
+        raise InputError(f"{folder} was run with other settings; name another folder with --out, or remove it")
+    if facts and facts["finished"]:
+        return []
+    dataset = None if make is None else make(settings)
+    try:
+        if facts:
+            resume(folder, watch, workers=settings.workers, dataset=dataset)
+        else:
+            run(given, folder, watch, dataset=dataset)
+    except (ReplyError, MatchingError) as error:
+        folder.mkdir(exist_ok=True)  # a run without results leaves none
+        (folder / FAILURE).write_text(str(error), encoding="utf-8")
+    shutil.rmtree(folder / "models", ignore_errors=True)
+    (method,) = settings.method
+    return [vars(evaluation) for evaluation in evaluations(folder, method)]
+
+
+def failure(folder: Path) -> str | None:
+    """Why a cell ended before its last round, if it did."""
+    file = folder / FAILURE
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def evaluations(folder: Path, method: Method) -> tuple[Evaluation, ...]:
+    """A cell's, as far as it came; one that failed may have none."""
+    try:
+        return read(folder).of(method)
+    except InputError:
+        if failure(folder) is None:
+            raise
+        return ()
 
 
 def _by_line(cells: Sequence[Cell]) -> dict[str, list[Cell]]:

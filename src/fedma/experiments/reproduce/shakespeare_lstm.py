@@ -18,6 +18,14 @@ SHAKESPEARE_LSTM = course(
             fedma={"retrain_epochs": 2, "output_epochs": 6},
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
         ),
+        "medium": Task(
+            replace(_BASE, clients=66, rounds=6, batch_size=50, limit=400, test_limit=100),
+            fedma_rounds=3,
+            fedma={"grow": False, "retrain_epochs": 2, "output_epochs": 6},
+            lr=(0.8,),
+            local_epochs=(5,),
+            server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
+        ),
         "paper": Task(
             replace(_BASE, clients=66, rounds=30, batch_size=50),
             fedma_rounds=18,
