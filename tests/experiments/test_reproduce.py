@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,9 @@ def test_results_tables_and_figure_are_written(tiny: Path) -> None:
     assert (tiny / "figure.png").read_bytes().startswith(b"\x89PNG")
     facts = json.loads((tiny / "run.json").read_text())
     assert (facts["scale"], facts["seeds"]) == ("small", [0, 1])
+    (environment,) = facts["environments"]
+    assert environment["versions"]["torch"] == version("torch")
+    assert environment["seeds"] == [0, 1]
     assert facts["cells"]["FedMA, no growth"]["grow"] is False
     assert not list(tiny.rglob("*.safetensors"))
 
@@ -214,5 +218,5 @@ def test_tuning_survives_what_diverges_at_once(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "cells" / "fedma" / "seed0" / "run.json").read_text())["settings"]
     assert settings["lr"] == 0.05
     everything = Experiment("Tiny", lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, lr=1e20)], Ends("clients"))
-    with pytest.raises(InputError, match="FedAvg, seed 0: no round was finished, client . sent"):
+    with pytest.raises(InputError, match=r"FedAvg, seed 0: no round was finished, client . sent"):
         made(everything, tmp_path / "all")

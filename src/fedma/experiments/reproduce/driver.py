@@ -1,11 +1,10 @@
-"""Running an experiment: its tuning, then all cells, seed by seed, then table and figure."""
+"""Running an experiment: its tuning, then all cells, then table and figure."""
 
 import json
 import multiprocessing
 import os
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,19 +12,12 @@ from typing import Any
 
 import torch
 
-from fedma.data import Dataset
-from fedma.errors import InputError, MatchingError, ReplyError
+from fedma.errors import InputError
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale
-from fedma.experiments.run import resume, run
-from fedma.experiments.settings import Method, Settings
-from fedma.experiments.watch import SILENT, Watch
-from fedma.report import Evaluation, Measured, draw_experiment, experiment_markdown, read, write_experiment_csv
-
-MACHINE = ("workers", "device")
-"""Settings that change no result."""
-
-FAILURE = "failure.txt"
-"""In the folder of a cell that failed: why."""
+from fedma.experiments.reproduce.folder import environment, evaluations, failure, finish
+from fedma.experiments.settings import Settings
+from fedma.experiments.watch import Watch
+from fedma.report import Measured, draw_experiment, experiment_markdown, write_experiment_csv
 
 
 @dataclass(frozen=True)
@@ -146,63 +138,25 @@ class Reproduction:
         changed = {
             name: {key: value for key, value in own.items() if value != defaults[key]} for name, own in named.items()
         }
-        facts = _facts(next((self.folder / "cells").glob("*/seed*")))
-        machine = {key: facts[key] for key in ("fedma", "versions", "machine")}
         # The folders of this machine mean nothing elsewhere.
         command = ["reproduce", self.name, "--scale", self.scale, "--seeds", *map(str, self.seeds)]
-        machine["machine"] = {**machine["machine"], "command": command}
-        return {"experiment": self.name, "scale": self.scale, "seeds": list(self.seeds), **machine, "cells": changed}
+        return {
+            "experiment": self.name,
+            "scale": self.scale,
+            "seeds": list(self.seeds),
+            "command": command,
+            "environments": self._environments(cells),
+            "cells": changed,
+        }
 
-
-def finish(
-    folder: Path, settings: Settings, make: Callable[[Settings], Dataset] | None, watch: Watch = SILENT
-) -> list[dict[str, Any]]:
-    """Run a cell, go on with it, or leave it where it is done; its models are not kept.
-
-    One whose training diverges is done with what it reached: `failure` tells.
-
-    Returns:
-        Of one that was not done: the lines of its results.
-
-    Raises:
-        InputError: it was run with other settings.
-    """
-    if failure(folder):
-        return []
-    given = settings if make is None else replace(settings, limit=None, test_limit=None)
-    facts = _facts(folder) if folder.exists() else None
-    if facts and _compared(facts["settings"]) != _compared(asdict(given)):
-        raise InputError(f"{folder} was run with other settings; name another folder with --out, or remove it")
-    if facts and facts["finished"]:
-        return []
-    dataset = None if make is None else make(settings)
-    try:
-        if facts:
-            resume(folder, watch, workers=settings.workers, dataset=dataset)
-        else:
-            run(given, folder, watch, dataset=dataset)
-    except (ReplyError, MatchingError) as error:
-        folder.mkdir(exist_ok=True)  # a run without results leaves none
-        (folder / FAILURE).write_text(str(error), encoding="utf-8")
-    shutil.rmtree(folder / "models", ignore_errors=True)
-    (method,) = settings.method
-    return [vars(evaluation) for evaluation in evaluations(folder, method)]
-
-
-def failure(folder: Path) -> str | None:
-    """Why a cell ended before its last round, if it did."""
-    file = folder / FAILURE
-    return file.read_text(encoding="utf-8") if file.exists() else None
-
-
-def evaluations(folder: Path, method: Method) -> tuple[Evaluation, ...]:
-    """A cell's, as far as it came; one that failed may have none."""
-    try:
-        return read(folder).of(method)
-    except InputError:
-        if failure(folder) is None:
-            raise
-        return ()
+    def _environments(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+        """Versions and machines that cells were run with, each with its seeds."""
+        found: dict[str, set[int]] = {}
+        for seed in self.seeds:
+            for cell in cells:
+                if own := environment(self._folder(cell, seed, tuning=False)):
+                    found.setdefault(own, set()).add(seed)
+        return [{**json.loads(own), "seeds": sorted(seeds)} for own, seeds in found.items()]
 
 
 def _by_line(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
@@ -219,17 +173,3 @@ def _name(cell: Cell) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    try:
-        facts: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} is no run folder ({error}); remove it, and it is run again") from error
-    return facts
-
-
-def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide results, as JSON has them; data are known by name, wherever they lie."""
-    kept = {name: value for name, value in {**asdict(Settings()), **settings}.items() if name not in MACHINE}
-    return dict(json.loads(json.dumps({**kept, "data": Path(kept["data"]).name})))

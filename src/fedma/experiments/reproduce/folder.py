@@ -1,0 +1,97 @@
+"""The run folder of a cell: run it, go on with it, read it."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from fedma.data import Dataset
+from fedma.errors import InputError, MatchingError, ReplyError
+from fedma.experiments.run import resume, run
+from fedma.experiments.settings import Method, Settings
+from fedma.experiments.watch import SILENT, Watch
+from fedma.report import Evaluation, read
+from fedma.report.results import RECORD
+
+MACHINE = ("workers", "device")
+"""Settings that change no result."""
+
+FAILURE = "failure.txt"
+"""In the folder of a cell that failed: why."""
+
+
+def finish(
+    folder: Path, settings: Settings, make: Callable[[Settings], Dataset] | None, watch: Watch = SILENT
+) -> list[dict[str, Any]]:
+    """Run a cell, go on with it, or leave it where it is done; its models are not kept.
+
+    One whose training diverges is done with what it reached: `failure` tells.
+
+    Returns:
+        Of one that was not done: the lines of its results.
+
+    Raises:
+        InputError: it was run with other settings.
+    """
+    if failure(folder):
+        return []
+    given = settings if make is None else replace(settings, limit=None, test_limit=None)
+    facts = _facts(folder) if folder.exists() else None
+    if facts and _compared(facts["settings"]) != _compared(asdict(given)):
+        raise InputError(f"{folder} was run with other settings; name another folder with --out, or remove it")
+    if facts and facts["finished"]:
+        return []
+    dataset = None if make is None else make(settings)
+    try:
+        if facts:
+            resume(folder, watch, workers=settings.workers, dataset=dataset)
+        else:
+            run(given, folder, watch, dataset=dataset)
+    except (ReplyError, MatchingError) as error:
+        folder.mkdir(exist_ok=True)  # a run without results leaves none
+        (folder / FAILURE).write_text(str(error), encoding="utf-8")
+    shutil.rmtree(folder / "models", ignore_errors=True)
+    (method,) = settings.method
+    return [vars(evaluation) for evaluation in evaluations(folder, method)]
+
+
+def failure(folder: Path) -> str | None:
+    """Why a cell ended before its last round, if it did."""
+    file = folder / FAILURE
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def evaluations(folder: Path, method: Method) -> tuple[Evaluation, ...]:
+    """A cell's, as far as it came; one that failed may have none."""
+    try:
+        return read(folder).of(method)
+    except InputError:
+        if failure(folder) is None:
+            raise
+        return ()
+
+
+def environment(folder: Path) -> str | None:
+    """Versions and machine that a cell was run with, as JSON; None where it left no more than its failure."""
+    if not (folder / RECORD).exists():
+        return None
+    facts = _facts(folder)
+    machine = {name: facts["machine"][name] for name in ("system", "processor")}
+    own = {"fedma": facts["fedma"], "versions": facts["versions"], **machine, "device": facts["settings"]["device"]}
+    return json.dumps(own)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is no run folder ({error}); remove it, and it is run again") from error
+    return facts
+
+
+def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide results, as JSON has them; data are known by name, wherever they lie."""
+    kept = {name: value for name, value in {**asdict(Settings()), **settings}.items() if name not in MACHINE}
+    return dict(json.loads(json.dumps({**kept, "data": Path(kept["data"]).name})))
