@@ -14,10 +14,10 @@ from torch import nn
 
 from federation import assert_equal, clients, initial, play, split
 from fedma.algorithms import Client, FedAvg, State
-from fedma.engines import LocalEngine
+from fedma.engines import LocalEngine, pool
 from fedma.engines.memory import Area
 from fedma.engines.pool import Died, Pool
-from fedma.errors import EngineError, InputError
+from fedma.errors import EngineError, InputError, SlowWarning
 from fedma.seeds import generator
 from fedma.training import Schedule, evaluate, score
 from fedma.units import rebuild, units, weights
@@ -224,3 +224,22 @@ def test_sending_a_task_takes_the_server_milliseconds() -> None:
         assert (time.process_time() - start) / 50 < 0.01
     finally:
         pool.close()
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_where_forks_cannot_train_clients_run_in_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: bool
+) -> None:
+    alone = _played(tmp_path / "alone", 0, workers=1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: used)
+    if not used:
+        monkeypatch.setattr(pool, "_differentiate", lambda: os._exit(1))
+    with pytest.warns(SlowWarning, match="begin in a fresh process"):
+        here = _played(tmp_path / "here", 0, workers=2)
+    assert_equal(alone.weights, here.weights, rtol=0, atol=0)
+
+
+def test_a_gpu_that_nobody_used_leaves_forks_able_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert pool.forked_can_train()

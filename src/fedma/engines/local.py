@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fedma.algorithms import Ask, Client, Reply
-from fedma.engines.pool import TRIES, Died, Pool
-from fedma.errors import EngineError
+from fedma.engines.pool import TRIES, Died, Pool, forked_can_train
+from fedma.errors import EngineError, SlowWarning
 from fedma.training import BATCH, choose, probabilities
 from fedma.training.compute import Precision
 from fedma.units import Weights, rebuild
@@ -44,8 +45,8 @@ class LocalEngine:
         Args:
             clients: the federation.
             workers: worker processes; None for one for each core, or for each GPU where that is the device, as far as
-                there are clients. With one, or where processes cannot be forked (another system than Linux), clients
-                run one after the other in this process.
+                there are clients. With one, or where processes cannot be forked (another system than Linux, or, with
+                a `SlowWarning`, a process that has used a GPU), clients run one after the other in this process.
             device: where clients train; with "cuda", workers take the GPUs in turn.
             precision: of training and evaluation, as `fedma.training.Compute` has it.
             test: inputs to evaluate models on.
@@ -62,7 +63,16 @@ class LocalEngine:
     def __enter__(self) -> "LocalEngine":
         # macOS knows fork too, but its own libraries do not survive it.
         if self.workers > 1 and sys.platform == "linux":
-            self._pool = Pool(self.workers, self._do, self._begin)
+            if forked_can_train():
+                self._pool = Pool(self.workers, self._do, self._begin)
+            else:
+                warnings.warn(
+                    "this process has trained before, or used the GPU, and no process forked from it can train then: "
+                    f"clients run one after the other; for {self.workers} workers begin in a fresh process, such as "
+                    "fedma run",
+                    SlowWarning,
+                    stacklevel=2,
+                )
         return self
 
     def __exit__(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import torch
+
 from fedma.engines.memory import Area
 from fedma.errors import EngineError
 
@@ -27,6 +29,29 @@ class Died(Exception):
     def __init__(self, position: int, code: int | None) -> None:
         super().__init__(position, code)
         self.position, self.code = position, code
+
+
+def forked_can_train() -> bool:
+    """Whether a process forked from this one can train.
+
+    Not once this one has used a GPU, nor, where there is one, once it has differentiated: autograd has threads for
+    every device then, which a fork loses.
+    """
+    if torch.cuda.device_count() == 0:
+        return True
+    if torch.cuda.is_initialized():
+        return False
+    trial = multiprocessing.get_context("fork").Process(target=_differentiate)
+    trial.start()
+    trial.join()
+    return trial.exitcode == 0
+
+
+def _differentiate() -> None:
+    try:
+        torch.ones(1, requires_grad=True).sum().backward()
+    except RuntimeError:
+        os._exit(1)
 
 
 class Pool:
