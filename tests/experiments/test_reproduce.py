@@ -1,6 +1,10 @@
 """The paper's experiments: what they would run, and how they run it, on something small."""
 
 import json
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,12 +17,13 @@ import torch
 
 from fedma.cli import main
 from fedma.data import load
-from fedma.errors import InputError
+from fedma.errors import EngineError, InputError
 from fedma.experiments.reproduce import EXPERIMENTS, reproduce
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale, cell
 from fedma.experiments.reproduce.course import Task, course
 from fedma.experiments.reproduce.data_efficiency import dataset as efficient
 from fedma.experiments.reproduce.driver import Reproduction
+from fedma.experiments.reproduce.jobs import side_by_side
 from fedma.experiments.settings import Settings
 from fedma.experiments.watch import SILENT, Silent, Watch
 from fedma.report import Course, Ends, read_experiment
@@ -134,11 +139,15 @@ class Heard(Silent):
         self.lines.append(line)
 
 
-def test_cells_side_by_side_give_the_same_results(tiny: Path, tmp_path: Path) -> None:
+def test_cells_side_by_side_give_the_same_results(tmp_path: Path) -> None:
     heard = Heard()
-    made(COURSE, tmp_path, seeds=(0, 1), jobs=2, watch=heard)
-    assert results(tmp_path) == results(tiny)
-    assert len(heard.lines) == len(results(tiny))
+    tuned = replace(
+        ENDS, tuning=(lambda scale, chosen: [replace(one, line="tried") for one in ENDS.cells(scale, chosen)],)
+    )
+    made(tuned, tmp_path / "one")
+    made(tuned, tmp_path / "two", jobs=2, watch=heard)
+    assert results(tmp_path / "two") == results(tmp_path / "one")
+    assert len(heard.lines) == len(results(tmp_path / "one")) == 8
 
 
 def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
@@ -220,3 +229,32 @@ def test_tuning_survives_what_diverges_at_once(tmp_path: Path) -> None:
     everything = Experiment("Tiny", lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, lr=1e20)], Ends("clients"))
     with pytest.raises(InputError, match=r"FedAvg, seed 0: no round was finished, client . sent"):
         made(everything, tmp_path / "all")
+
+
+def _stopped(number: int) -> int:
+    if number == 2:
+        raise InputError("the second call")
+    if number == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600 * number)
+    return number
+
+
+def test_a_job_whose_process_is_killed_is_told() -> None:
+    with pytest.raises(EngineError, match="fewer jobs"):
+        list(side_by_side(2, _stopped, [(0,), (4,)]))
+
+
+@pytest.mark.parametrize("how", ["error", "interrupt"])
+def test_what_ends_one_job_ends_the_others_at_once(how: str) -> None:
+    started = time.monotonic()
+    calls = side_by_side(2, _stopped, [(0,), (1,), (2,), (3,)] if how == "error" else [(0,), (1,), (3,)])
+    assert next(calls) == 0
+    if how == "error":
+        with pytest.raises(InputError, match="the second call"):
+            next(calls)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            calls.throw(KeyboardInterrupt())
+    assert time.monotonic() - started < 300
+    assert not multiprocessing.active_children()

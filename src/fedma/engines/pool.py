@@ -181,7 +181,7 @@ class _Worker:
     ) -> None:
         """The life of the process: interrupts are the parent's business, and it ends when the parent does."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
         _keep_memory()
         begin(number)
         while True:
@@ -197,7 +197,8 @@ class _Worker:
             pipe.send_bytes(self._outbox.pack(answer))
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """Wait for this parent process to end, then end this one."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,20 +1,16 @@
 """Running an experiment: its tuning, then all cells, then table and figure."""
 
 import json
-import multiprocessing
-import os
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fedma.errors import InputError
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale
 from fedma.experiments.reproduce.folder import environment, evaluations, failure, finish
+from fedma.experiments.reproduce.jobs import side_by_side
 from fedma.experiments.settings import Settings
 from fedma.experiments.watch import Watch
 from fedma.report import Measured, draw_experiment, experiment_markdown, write_experiment_csv
@@ -88,19 +84,12 @@ class Reproduction:
         """Run cells, each with its seed, in processes of their own, if more than one is to run at a time."""
         if self.jobs == 1:
             return
-        spawn = multiprocessing.get_context("spawn")
-        threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        pool = ProcessPoolExecutor(self.jobs, spawn, torch.set_num_threads, (threads,))
-        try:
-            running = [
-                pool.submit(finish, self._folder(cell, seed, tuning=tuning), self._settings(cell, seed), cell.data)
-                for cell, seed in cells
-            ]
-            for done in as_completed(running):
-                for line in done.result():
-                    self.watch.result(line)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        arguments = [
+            (self._folder(cell, seed, tuning=tuning), self._settings(cell, seed), cell.data) for cell, seed in cells
+        ]
+        for lines in side_by_side(self.jobs, finish, arguments):
+            for line in lines:
+                self.watch.result(line)
 
     def _folder(self, cell: Cell, seed: int, *, tuning: bool) -> Path:
         """Where a cell is run."""
