@@ -164,6 +164,10 @@ def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
 def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="known are mnist-lenet"):
         reproduce("nothing", Silent(), out=tmp_path)
+    with pytest.raises(InputError, match="bias has no scale 'medium'; its scales are small, paper"):
+        reproduce("bias", Silent(), out=tmp_path, scale="medium")
+    with pytest.raises(InputError, match="jobs must be at least 1; got 0"):
+        reproduce("bias", Silent(), out=tmp_path, jobs=0)
     with pytest.raises(InputError, match=r"there is no folder .*mnist"):
         reproduce("growth", Silent(), out=tmp_path, data_folder=tmp_path)
     assert not list(tmp_path.iterdir())

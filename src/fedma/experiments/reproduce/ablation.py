@@ -16,6 +16,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "no growth": {"grow": False},
     "reference constants": {"hyper": "reference"},
     "common start": {"init": "common"},
+    "common start, no growth": {"init": "common", "grow": False},
     "retraining 2 epochs, output layer 6": {"retrain_epochs": 2, "output_epochs": 6},
     "output layer at the full learning rate": {"output_lr": 0.03, "output_epochs": 5},
     "learning rate 0.01": {"lr": 0.01},

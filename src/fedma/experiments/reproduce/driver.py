@@ -57,7 +57,10 @@ class Reproduction:
         return files
 
     def _tuned(self) -> tuple[list[Measured], Chosen]:
-        """What tuning measured, and the settings that did best for each line; a single choice needs no trial."""
+        """What tuning measured, and the settings that did best for each line; a single choice needs no trial.
+
+        What diverged did worst.
+        """
         measured: list[Measured] = []
         chosen: dict[str, Settings] = {}
         for stage in self.experiment.tuning:
@@ -67,7 +70,7 @@ class Reproduction:
             for line, cells in lines.items():
                 own = [self._measured(cell, TUNING_SEED, tuning=True) for cell in cells] if len(cells) > 1 else []
                 measured += [one for one in own if one.evaluations]
-                accuracies = [one.last.accuracy if one.evaluations else 0.0 for one in own] or [0.0]
+                accuracies = [0.0 if one.failed else one.last.accuracy for one in own] or [0.0]
                 chosen[line] = cells[accuracies.index(max(accuracies))].settings
         return measured, chosen
 

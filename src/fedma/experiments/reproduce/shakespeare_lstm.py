@@ -6,6 +6,9 @@ from fedma.experiments.reproduce.course import Task, course
 from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="shakespeare", model="char-lstm", partition="natural")
+_FEDMA = {"init": "common", "grow": False, "retrain_epochs": 2, "output_epochs": 6}
+"""Eight dimensions of an embedding, learnt apart, have next to nothing in common to match."""
+_APART = {"FedMA, independent start": {"init": "auto"}}
 
 SHAKESPEARE_LSTM = course(
     "Shakespeare, LSTM, a role a client",
@@ -15,13 +18,15 @@ SHAKESPEARE_LSTM = course(
             fedma_rounds=4,
             lr=(0.3, 0.8),
             local_epochs=(5,),
-            fedma={"retrain_epochs": 2, "output_epochs": 6},
+            fedma=_FEDMA,
+            ablations={**_APART, "FedMA, growing": {"grow": True}},
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
         ),
         "medium": Task(
             replace(_BASE, clients=66, rounds=6, batch_size=50, limit=400, test_limit=100),
             fedma_rounds=3,
-            fedma={"grow": False, "retrain_epochs": 2, "output_epochs": 6},
+            fedma=_FEDMA,
+            ablations=_APART,
             lr=(0.8,),
             local_epochs=(5,),
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
@@ -31,7 +36,11 @@ SHAKESPEARE_LSTM = course(
             fedma_rounds=18,
             lr=(0.25, 0.5, 0.8),
             local_epochs=(2, 5, 10),
-            ablations={"FedMA, no growth": {"grow": False}, "FedMA, reference constants": {"hyper": "reference"}},
+            ablations={
+                **_APART,
+                "FedMA, no growth": {"grow": False},
+                "FedMA, reference constants": {"hyper": "reference"},
+            },
         ),
     },
     seeds=(0,),
