@@ -88,7 +88,7 @@ def _cells(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[C
         *(Cell(line, tuned[line]) for line in (*TUNED, *SERVERS)),
         Cell("FedAvg, independent start", replace(tuned["FedAvg"], init="independent")),
         Cell("FedProx, independent start", replace(tuned["FedProx"], init="independent")),
-        cell("Ensemble", "ensemble", tuned["FedMA"]),
+        cell("Ensemble", "ensemble", tuned["FedMA"], init="auto"),
         cell("Pooled", "pooled", tuned["FedAvg"]),
         *(Cell(line, replace(tuned["FedMA"], **changes)) for line, changes in task.ablations.items()),
     ]

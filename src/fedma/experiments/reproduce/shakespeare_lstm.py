@@ -36,9 +36,10 @@ SHAKESPEARE_LSTM = course(
             fedma_rounds=18,
             lr=(0.25, 0.5, 0.8),
             local_epochs=(2, 5, 10),
+            fedma={"init": "common", "grow": False},
             ablations={
                 **_APART,
-                "FedMA, no growth": {"grow": False},
+                "FedMA, growing": {"grow": True},
                 "FedMA, reference constants": {"hyper": "reference"},
             },
         ),
