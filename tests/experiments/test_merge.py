@@ -109,6 +109,8 @@ def broken(path, kind):
         save_file({**good, "fc2.weight": torch.zeros(8, 13)}, path)
     elif kind == "wrapped":
         save_file({f"module.{name}": tensor for name, tensor in good.items()}, path)
+    elif kind == "nan":
+        save_file({**good, "fc2.bias": torch.full((8,), torch.nan)}, path)
     elif kind == "classes":
         save_file(build("mlp-12-8", (1, 8, 8), 7, seed=0).state_dict(), path)
 
@@ -122,6 +124,7 @@ def broken(path, kind):
         ("missing", "lacks 'fc1.bias'"),
         ("rank", "only widths may differ"),
         ("fit", "does not take inputs"),
+        ("nan", "'fc2.bias' has values that are not finite"),
         ("classes", "7 outputs, not 10"),
         ("wrapped", "save model.module.state_dict()"),
     ],
@@ -194,6 +197,12 @@ class Net(nn.Module):
 def net():
     return Net(False)
 
+def tied():
+    model = Net(False)
+    model.out = nn.Linear(4, 6)
+    model.out.weight = model.fc.weight
+    return model
+
 def pair():
     return Net(True)
 """
@@ -232,3 +241,12 @@ def test_where_no_line_can_be_drawn_nothing_is_written(files, tmp_path, capsys):
         main(["fuse", *map(str, files), *flags, "--out", str(tmp_path / "f.safetensors")])
     assert "two models" in capsys.readouterr().err
     assert not (tmp_path / "f.safetensors").exists()
+
+
+def test_layers_that_are_tied_in_the_model_and_not_in_the_file_are_refused(own, tmp_path, capsys):
+    paths, flags = own
+    tensors = {name: tensor.clone() for name, tensor in build("masked:tied", (4,), 6, seed=0).state_dict().items()}
+    save_file(tensors | {"out.weight": tensors["out.weight"] + 1}, tmp_path / "loose.safetensors")
+    with pytest.raises(SystemExit, match="2"):
+        main(["fuse", str(tmp_path / "loose.safetensors"), paths[0], "--model", "masked:tied", *flags])
+    assert "'fc.weight' and 'out.weight' are one tensor of the model" in capsys.readouterr().err

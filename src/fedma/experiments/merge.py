@@ -87,6 +87,7 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
         raise InputError(f"{path} holds {spare[0]!r}, which {architecture.model} has not: {_other(held, known)}")
     if missing := sorted((known.keys() & saved) - held.keys()):
         raise InputError(f"{path} lacks {missing[0]!r} of {architecture.model}: {_other(held, known)}")
+    _check_values(path, held, template)
     held = known | held  # a file of state_dict() lacks the buffers that are not persistent
     for name, tensor in known.items():
         if held[name].dim() != tensor.dim():
@@ -114,6 +115,23 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
             "--classes if all of them have so many"
         )
     return model
+
+
+def _check_values(path: Path, held: Mapping[str, Tensor], template: nn.Module) -> None:
+    """Refuse what is not finite, and names of one tensor that hold two."""
+    for name, tensor in held.items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: {name!r} has values that are not finite: its training diverged; leave it out")
+    names: dict[int, list[str]] = {}
+    for name, own in template.state_dict(keep_vars=True).items():
+        names.setdefault(id(own), []).append(name)
+    for first, *others in names.values():
+        for other in others:
+            if {first, other} <= held.keys() and not torch.equal(held[first], held[other]):
+                raise InputError(
+                    f"{path}: {first!r} and {other!r} are one tensor of the model, and differ here; it is of another "
+                    "model, whose layers are not tied: name that with --model"
+                )
 
 
 def _other(held: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> str:
