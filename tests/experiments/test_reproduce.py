@@ -219,6 +219,7 @@ def test_training_that_diverges_is_told_and_ends_nothing_else(tmp_path: Path, jo
     assert (other.last.round, other.failed) == (1, None)
     table = (tmp_path / "table.md").read_text()
     assert f"FedAvgM, seed 0, ended after round {diverged.last.round}: " in table
+    assert not list(tmp_path.rglob("*.safetensors"))
     made(experiment, tmp_path, jobs=jobs)
     assert (tmp_path / "table.md").read_text() == table
 

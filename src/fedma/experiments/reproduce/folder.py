@@ -9,6 +9,7 @@ from typing import Any
 
 from fedma.data import Dataset
 from fedma.errors import InputError, MatchingError, ReplyError
+from fedma.experiments import checkpoint
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Method, Settings
 from fedma.experiments.watch import SILENT, Watch
@@ -52,6 +53,7 @@ def finish(
     except (ReplyError, MatchingError) as error:
         folder.mkdir(exist_ok=True)  # a run without results leaves none
         (folder / FAILURE).write_text(str(error), encoding="utf-8")
+        checkpoint.drop(folder)
     shutil.rmtree(folder / "models", ignore_errors=True)
     (method,) = settings.method
     return [vars(evaluation) for evaluation in evaluations(folder, method)]
