@@ -16,7 +16,6 @@ SCALES: dict[Scale, Task] = {
         local_epochs=(5, 10),
         fedma={"grow": False},
         tuning={"limit": 4000},
-        ablations={"FedMA, output layer at lr 0.03": {"output_lr": 0.03, "output_epochs": 5}},
     ),
     "paper": Task(
         replace(_BASE, rounds=30, batch_size=64),
