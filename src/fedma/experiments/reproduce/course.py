@@ -89,6 +89,7 @@ def _cells(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[C
         Cell("FedAvg, independent start", replace(tuned["FedAvg"], init="independent")),
         Cell("FedProx, independent start", replace(tuned["FedProx"], init="independent")),
         cell("Ensemble", "ensemble", tuned["FedMA"], init="auto"),
-        cell("Pooled", "pooled", tuned["FedAvg"]),
+        # Without averages in between, the highest learning rate that they stand is often too high.
+        cell("Pooled", "pooled", tuned["FedAvg"], lr=min(task.lr)),
         *(Cell(line, replace(tuned["FedMA"], **changes)) for line, changes in task.ablations.items()),
     ]
