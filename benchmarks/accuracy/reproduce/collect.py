@@ -4,7 +4,7 @@
 
 copies run.json, results.jsonl, the tables and the figure of each into benchmarks/results/NAME/SCALE, the figure into
 docs/images, and writes the tables, made anew from results.jsonl, between the experiment's markers in the page, or at
-its end where there are none yet.
+its end where there are none yet; marker and figure of another scale than small are called NAME-SCALE.
 """
 
 import json
@@ -30,10 +30,11 @@ def main(folders: list[Path]) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for kept in KEPT:
             shutil.copyfile(folder / kept, target / kept)
-        shutil.copyfile(folder / "figure.png", ROOT / "docs" / "images" / f"{name}.png")
+        key = name if facts["scale"] == "small" else f"{name}-{facts['scale']}"
+        shutil.copyfile(folder / "figure.png", ROOT / "docs" / "images" / f"{key}.png")
         tables = experiment_markdown(read_experiment(target), EXPERIMENTS[name].drawing)
-        start, end = f"<!-- reproduced: {name} -->", "<!-- end -->"
-        block = f"{start}\n\n![{EXPERIMENTS[name].title}](images/{name}.png)\n\n{tables}\n{end}"
+        start, end = f"<!-- reproduced: {key} -->", "<!-- end -->"
+        block = f"{start}\n\n![{EXPERIMENTS[name].title}](images/{key}.png)\n\n{tables}\n{end}"
         page, found = re.subn(f"{start}.*?{end}", lambda _, block=block: block, page, flags=re.DOTALL)
         if not found:
             page += f"\n## {EXPERIMENTS[name].title}\n\n{block}\n"
