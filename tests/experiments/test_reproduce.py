@@ -53,11 +53,10 @@ def made(
     return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, watch, jobs).run()
 
 
-@pytest.mark.parametrize("scale", ["small", "medium", "paper"])
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    ("name", "scale"), [(name, scale) for name, own in EXPERIMENTS.items() for scale in own.scales]
+)
 def test_every_cell_can_be_run_and_has_a_place_of_its_own(name: str, scale: Scale) -> None:
-    if scale not in EXPERIMENTS[name].scales:
-        pytest.skip(f"{name} has no scale {scale}")
     cells = list(planned(name, scale))
     for one in cells:
         one.settings.check()
@@ -234,6 +233,9 @@ def test_tuning_survives_what_diverges_at_once(tmp_path: Path) -> None:
     everything = Experiment("Tiny", lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, lr=1e20)], Ends("clients"))
     with pytest.raises(InputError, match=r"FedAvg, seed 0: no round was finished, client . sent"):
         made(everything, tmp_path / "all")
+    milder = replace(everything, cells=lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, lr=0.05)])
+    with pytest.raises(InputError, match="run with other settings"):
+        made(milder, tmp_path / "all")
 
 
 def _stopped(number: int) -> int:

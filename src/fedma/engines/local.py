@@ -1,6 +1,5 @@
 """The federation on one machine: clients as tasks of worker processes."""
 
-import os
 import signal
 import sys
 import warnings
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedma.algorithms import Ask, Client, Reply
-from fedma.engines.pool import TRIES, Died, Pool, forked_can_train
+from fedma.engines.pool import TRIES, Died, Pool, cores, forked_can_train
 from fedma.errors import EngineError, SlowWarning
 from fedma.training import BATCH, choose, probabilities
 from fedma.training.compute import Precision
@@ -171,7 +170,7 @@ def _slots(device: str) -> int:
         return torch.cuda.device_count()
     if device != "cpu":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _how(error: Died) -> str:

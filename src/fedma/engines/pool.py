@@ -31,6 +31,11 @@ class Died(Exception):
         self.position, self.code = position, code
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def forked_can_train() -> bool:
     """Whether a process forked from this one can train.
 

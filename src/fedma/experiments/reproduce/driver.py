@@ -45,7 +45,7 @@ class Reproduction:
     def run(self) -> list[Path]:
         """Run all cells that are not done yet; the result file, the tables and the figure.
 
-        They are written anew after every seed, so what there is can be looked at.
+        They are written anew after every seed (of several jobs, when all are done), so what there is can be looked at.
         """
         measured, chosen = self._tuned()
         cells = self.experiment.cells(self.scale, chosen)

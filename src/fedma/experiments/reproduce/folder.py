@@ -19,8 +19,11 @@ from fedma.report.results import RECORD
 MACHINE = ("workers", "device")
 """Settings that change no result."""
 
-FAILURE = "failure.txt"
-"""In the folder of a cell that failed: why."""
+FAILURE = "failure.json"
+"""In the folder of a cell that failed: why, and of which settings, since a run without results leaves nothing."""
+
+FAILED = "failure"
+"""Under which name."""
 
 
 def finish(
@@ -36,13 +39,11 @@ def finish(
     Raises:
         InputError: it was run with other settings.
     """
-    if failure(folder):
-        return []
     given = settings if make is None else replace(settings, limit=None, test_limit=None)
     facts = _facts(folder) if folder.exists() else None
     if facts and _compared(facts["settings"]) != _compared(asdict(given)):
         raise InputError(f"{folder} was run with other settings; name another folder with --out, or remove it")
-    if facts and facts["finished"]:
+    if facts and (facts["finished"] or FAILED in facts):
         return []
     dataset = None if make is None else make(settings)
     try:
@@ -51,8 +52,9 @@ def finish(
         else:
             run(given, folder, watch, dataset=dataset)
     except (ReplyError, MatchingError) as error:
-        folder.mkdir(exist_ok=True)  # a run without results leaves none
-        (folder / FAILURE).write_text(str(error), encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        known = {"settings": asdict(given), "finished": None, FAILED: str(error)}
+        (folder / FAILURE).write_text(json.dumps(known), encoding="utf-8")
         checkpoint.drop(folder)
     shutil.rmtree(folder / "models", ignore_errors=True)
     (method,) = settings.method
@@ -61,8 +63,8 @@ def finish(
 
 def failure(folder: Path) -> str | None:
     """Why a cell ended before its last round, if it did."""
-    file = folder / FAILURE
-    return file.read_text(encoding="utf-8") if file.exists() else None
+    why: str | None = _facts(folder).get(FAILED)
+    return why
 
 
 def evaluations(folder: Path, method: Method) -> tuple[Evaluation, ...]:
@@ -79,15 +81,16 @@ def environment(folder: Path) -> str | None:
     """Versions and machine that a cell was run with, as JSON; None where it left no more than its failure."""
     if not (folder / RECORD).exists():
         return None
-    facts = _facts(folder)
+    facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     machine = {name: facts["machine"][name] for name in ("system", "processor")}
     own = {"fedma": facts["fedma"], "versions": facts["versions"], **machine, "device": facts["settings"]["device"]}
     return json.dumps(own)
 
 
 def _facts(folder: Path) -> dict[str, Any]:
+    failed = folder / FAILURE
     try:
-        facts: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads((failed if failed.exists() else folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is no run folder ({error}); remove it, and it is run again") from error
     return facts

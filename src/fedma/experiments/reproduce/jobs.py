@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from fedma.engines.pool import end_with
+from fedma.engines.pool import cores, end_with
 from fedma.errors import EngineError
 
 Result = TypeVar("Result")
@@ -33,9 +33,8 @@ def side_by_side(
         EngineError: a process died.
     """
     others = set(multiprocessing.active_children())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own = (os.getpid(), max(1, cores // jobs))
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, own)
+    threads = max(1, cores() // jobs)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (os.getpid(), threads))
     try:
         for done in as_completed([pool.submit(_call, function, own) for own in arguments]):
             yield done.result()
