@@ -65,7 +65,12 @@ def test_private_units_get_slots_of_their_own_and_common_ones_do_not(seed: int, 
 
 
 @few
-@given(seed=seeds, noise=st.floats(0.01, 1.5), scale=st.floats(1e-4, 1e4), grow=st.booleans())
+@given(
+    seed=seeds,
+    noise=st.floats(0.01, 1.5),
+    scale=st.floats(1e-4, 1e4) | st.sampled_from([1e-30, 1e-19, 1e-11, 1e11, 1e19, 1e30]),
+    grow=st.booleans(),
+)
 def test_the_clients_scale_changes_no_assignment(seed: int, noise: float, scale: float, grow: bool) -> None:
     clients, _ = planted(seed, clients=4, common=8, private=2, noise=noise)
     found, scaled = match(clients, grow=grow), match([scale * w for w in clients], grow=grow)

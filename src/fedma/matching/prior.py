@@ -49,7 +49,9 @@ class Prior:
 
     def residuals(self, client: int, units: Tensor) -> Array:
         """A client's units around the prior mean, times their relative precision; in float64, a new array."""
-        values: Array = (units - torch.from_numpy(self.mean)).numpy()
+        values: Array = np.empty(units.shape)
+        torch.from_numpy(values).copy_(units)
+        values -= self.mean
         if (self.unit[client] != 1).any():
             values *= self.unit[client]
         return values

@@ -1,6 +1,7 @@
 """The slots of the global model while clients come and go: their statistics, kept in place."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ _KEPT = 2**26
 
 _NOISY = 0.01
 """Units are noisy if their variance around their slot is more than this share of the slots' own."""
+
+_SINGLE = (1e-24, 1e24)
+"""Variances of units, times relative precision squared, at which float32 has room for their products with slots."""
 
 
 class Slots:
@@ -51,8 +55,10 @@ class Slots:
 
     def believe(self, prior: Prior) -> None:
         """Score by this prior from now on; only its scales may differ from those of the one before."""
-        noise = prior.relative_tau.min() / max(unit.max() for unit in prior.unit)
-        self.prior, precise = prior, not (self.rule.rough and noise > _NOISY)
+        least, most = min(unit.min() for unit in prior.unit), max(unit.max() for unit in prior.unit)
+        noisy = prior.relative_tau.min() > _NOISY * most
+        fits = _SINGLE[0] < least * prior.unit_scale and most * prior.unit_scale < _SINGLE[1]
+        self.prior, precise = prior, not (self.rule.rough and noisy and fits)
         if precise != self._precise:
             self._precise, self._room = precise, _KEPT
             self._products.clear()
@@ -142,7 +148,7 @@ class Slots:
         """Units × rows: what the features say, all of one precision; and the units' squares."""
         seen = self._up_to_date(client, rows)
         R, joined = self._precisions(client, rows)
-        fit = seen.values[:, rows]
+        fit = np.take(seen.values, rows, axis=1)  # unlike values[:, rows], row after row in memory
         fit += seen.squares / 2
         fit *= 2 * joined.T
         fit += self._slot_terms(client, R, seen.norms[rows])
@@ -189,13 +195,11 @@ class Slots:
             products.trust(stale, self._stamps)
         return products
 
-    def _product(self, values: Array, sums: Array) -> Array:
+    def _product(self, values: Array, sums: Array) -> npt.NDArray[np.floating[Any]]:
         """Units × slots."""
         if self._precise:
             return values @ sums.T
-        shrink = self.prior.unit_scale**-0.5  # keeps clear of the ends of float32's range
-        left, right = (np.multiply(each, shrink, dtype=np.float32, casting="same_kind") for each in (values, sums))
-        return np.multiply(left @ right.T, self.prior.unit_scale, dtype=np.float64)
+        return values.astype(np.float32) @ sums.astype(np.float32).T
 
     def _new_products(self, client: int) -> Products:
         """Products that are still to be computed; kept where there is room."""
