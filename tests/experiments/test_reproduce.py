@@ -64,9 +64,11 @@ def test_every_cell_can_be_run_and_has_a_place_of_its_own(name: str, scale: Scal
     assert len({(one.line, one.x) for one in cells}) == len(cells) > 3
 
 
-@pytest.mark.parametrize("name", ["mnist-lenet", "cifar10-vgg9", "shakespeare-lstm"])
-def test_courses_compare_common_and_independent_starts_with_tuned_settings(name: str) -> None:
-    lines = {one.line: one.settings for one in planned(name, "small")}
+@pytest.mark.parametrize(
+    ("name", "scale"), [("mnist-lenet", "small"), ("cifar10-vgg9", "medium"), ("shakespeare-lstm", "small")]
+)
+def test_courses_compare_common_and_independent_starts_with_tuned_settings(name: str, scale: Scale) -> None:
+    lines = {one.line: one.settings for one in planned(name, scale)}
     for method in ("FedAvg", "FedProx"):
         assert lines[f"{method}, independent start"] == replace(lines[method], init="independent")
         assert lines[method].rounds == 2 * lines[f"tuning {method}"].rounds

@@ -14,7 +14,9 @@ CIFAR10_VGG9 = course(
             # Of batches of 16 or 32 a client has too few for the network to leave its first plateau.
             replace(_BASE, rounds=5, batch_size=8, limit=6000, test_limit=2000, precision="bf16"),
             fedma_rounds=3,
-            fedma={"grow": False, "retrain_epochs": 2, "output_epochs": 6},
+            # Nor has it enough to learn, from weights of its own, units that resemble another's.
+            apart=False,
+            fedma={"init": "common", "grow": False, "retrain_epochs": 2, "output_epochs": 6},
             lr=(0.01,),
             local_epochs=(5,),
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},

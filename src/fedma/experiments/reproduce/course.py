@@ -33,6 +33,7 @@ class Task:
         tuning: what is changed while tuning, such as the number of samples.
         ablations: further lines of FedMA: its tuned settings with these changes.
         server_lr: learning rates of the servers with an optimiser, to choose from.
+        apart: whether FedAvg and FedProx from independent initial weights are further lines.
     """
 
     base: Settings
@@ -43,6 +44,7 @@ class Task:
     tuning: Mapping[str, Any] = field(default_factory=dict)
     ablations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     server_lr: Mapping[str, Sequence[float]] = field(default_factory=lambda: SERVER_LR)
+    apart: bool = True
 
     def rounds(self, method: Method, *, tuning: bool) -> int:
         """How many; half of them while tuning."""
@@ -86,8 +88,11 @@ def _cells(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[C
     }
     return [
         *(Cell(line, tuned[line]) for line in (*TUNED, *SERVERS)),
-        Cell("FedAvg, independent start", replace(tuned["FedAvg"], init="independent")),
-        Cell("FedProx, independent start", replace(tuned["FedProx"], init="independent")),
+        *(
+            Cell(f"{line}, independent start", replace(tuned[line], init="independent"))
+            for line in ("FedAvg", "FedProx")
+            if task.apart
+        ),
         cell("Ensemble", "ensemble", tuned["FedMA"], init="auto"),
         # Without averages in between, the highest learning rate that they stand is often too high.
         cell("Pooled", "pooled", tuned["FedAvg"], lr=min(task.lr)),
