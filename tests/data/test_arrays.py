@@ -1,6 +1,7 @@
 """Data sets of one's own arrays: what goes in comes out, and what cannot be used is named."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -43,7 +44,7 @@ HOLE[7, 0, 1, 1] = np.nan
         ((X[:0], Y[:0]), (X, Y), {}, "train has no samples"),
         ((X, Y), (X[:, :, :3], Y), {}, r"of shape \(1, 4, 4\) each, test inputs torch.float32 of \(1, 3, 4\)"),
         ((TOKENS, Y), (TOKENS.double(), Y), {}, "training inputs are torch.int64 .* make them alike"),
-        ((HOLE, Y), (X, Y), {}, r"inputs of train are not finite \(first in sample 7\)"),
+        ((HOLE, Y), (X, Y), {}, r"inputs of train are not finite as float32 \(first in sample 7\)"),
         ((X, Y + 0.5), (X, Y), {}, "labels of train are torch.float64; they must be whole numbers"),
         ((X, Y - 1), (X, Y), {}, "labels reach from -1 to 2; they must be 0 or more"),
         ((X, Y), (X, Y + 1), {"classes": 3}, r"labels reach from 0 to 3; they must be from 0 to 2 \(classes: 3\)"),
@@ -61,3 +62,15 @@ def test_what_cannot_be_used_is_named(train: tuple, test: tuple, more: dict, mes
     with pytest.raises(InputError, match=message) as error:
         from_arrays(train, test, **more)
     assert "\n" not in str(error.value)
+
+
+def test_whatever_numpy_takes_for_an_array_will_do() -> None:
+    frame, labels = pd.DataFrame(X.reshape(12, -1)), pd.Series(Y, index=range(100, 112))
+    data = from_arrays((frame, labels), (X.reshape(12, -1)[::-1], Y), classes=np.array(["a", "b", "c"]))
+    np.testing.assert_array_equal(data.train.inputs.numpy(), X.reshape(12, -1).astype(np.float32))
+    assert (data.classes, data.train.labels.tolist()) == (("a", "b", "c"), Y.tolist())
+
+
+def test_numbers_beyond_float32_are_not_finite() -> None:
+    with pytest.raises(InputError, match="not finite as float32"):
+        from_arrays((1e300 * X, Y), (X, Y))

@@ -71,3 +71,43 @@ def test_what_cannot_be_used_is_named(inputs: Any, label: str, owner: str | None
     made = table({**NUMBERS, "lists": [[1, 2]] * 4, "ragged": [[1], [1, 2], [1], [2]]})
     with pytest.raises(InputError, match=message):
         from_tables(made, made, inputs=inputs, label=label, owner=owner)
+
+
+ABC, BC = datasets.ClassLabel(names=["a", "b", "c"]), datasets.ClassLabel(names=["b", "c"])
+
+
+def coded(kind: datasets.ClassLabel | None, words: str) -> datasets.Dataset:
+    """A table of these labels, numbered by a kind of its own or left as words."""
+    rows = {"age": list(range(len(words))), "kind": list(words)}
+    return table(rows) if kind is None else table({**rows, "kind": kind.str2int(rows["kind"])}, kind=kind)
+
+
+@pytest.mark.parametrize("train", [ABC, None])
+@pytest.mark.parametrize("test", [ABC, BC, None])
+def test_splits_that_number_classes_differently_are_brought_together_by_name(
+    train: datasets.ClassLabel | None, test: datasets.ClassLabel | None
+) -> None:
+    data = from_tables(coded(train, "bcabca"), coded(test, "cbb"), inputs="age", label="kind")
+    assert sorted(data.classes) == list("abc")
+    assert "".join(data.classes[label] for label in data.train.labels) == "bcabca"
+    assert "".join(data.classes[label] for label in data.test.labels) == "cbb"
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [(datasets.Value("int64"), [0, None, 1]), (datasets.Value("string"), ["a", None, "b"]), (ABC, [0, None, 1])],
+)
+def test_samples_without_a_label_are_told(kind: Any, labels: list) -> None:
+    whole = table({"age": [1, 2, 3], "kind": [label or labels[0] for label in labels]}, kind=kind)
+    holed = table({"age": [1, 2, 3], "kind": labels}, kind=kind)
+    for train, test in ((whole, holed), (holed, whole)):
+        with pytest.raises(InputError, match="1 samples without a label; remove them"):
+            from_tables(train, test, inputs="age", label="kind")
+
+
+def test_words_and_numbers_do_not_mix_and_a_dictionary_of_splits_is_no_table() -> None:
+    numbers = table({"age": [1, 2], "kind": [0, 1]})
+    with pytest.raises(InputError, match="words in one split and numbers in the other"):
+        from_tables(coded(None, "ab"), numbers, inputs="age", label="kind")
+    with pytest.raises(InputError, match="train is a DatasetDict; it must be one table"):
+        from_tables(datasets.DatasetDict(train=numbers), numbers, inputs="age", label="kind")

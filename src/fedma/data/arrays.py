@@ -1,8 +1,9 @@
 """A `Dataset` from samples that are in memory already."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ def from_arrays(
     test: Pair,
     *,
     owners: Sequence[object] | None = None,
-    classes: Sequence[str] | int | None = None,
+    classes: Iterable[str] | int | None = None,
     vocabulary: int | None = None,
     name: str = "arrays",
 ) -> Dataset:
@@ -44,8 +45,10 @@ def from_arrays(
             f"training inputs are {train_x.dtype} of shape {tuple(train_x.shape[1:])} each, test inputs "
             f"{test_x.dtype} of {tuple(test_x.shape[1:])}; make them alike"
         )
-    count = _bound("labels", (train_y, test_y), len(classes) if isinstance(classes, Sequence) else classes, "classes")
-    names = classes if isinstance(classes, Sequence) else [str(number) for number in range(count)]
+    named = None if classes is None or isinstance(classes, int) else tuple(map(str, classes))
+    wanted = classes if isinstance(classes, int) else None if named is None else len(named)
+    count = _bound("labels", (train_y, test_y), wanted, "classes")
+    names = named or tuple(map(str, range(count)))
     tokens = None
     if not train_x.is_floating_point():
         tokens = _bound("inputs", (train_x, test_x), vocabulary, "vocabulary")
@@ -54,13 +57,13 @@ def from_arrays(
     elif vocabulary is not None:
         raise InputError(f"vocabulary is {vocabulary}, and inputs are real numbers; tokens are whole numbers")
     own = None if owners is None else tuple(map(str, owners))
-    return Dataset(name, Split(train_x, train_y, own), Split(test_x, test_y), tuple(map(str, names)), vocabulary=tokens)
+    return Dataset(name, Split(train_x, train_y, own), Split(test_x, test_y), names, vocabulary=tokens)
 
 
 def _pair(pair: Pair, word: str) -> tuple[Tensor, Tensor]:
     """Inputs (float32, or int64 for tokens) and labels (int64), checked by themselves."""
     try:
-        inputs, labels = (torch.as_tensor(part).detach().cpu() for part in pair)
+        inputs, labels = (part.detach().cpu() if isinstance(part, Tensor) else _array(part) for part in pair)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{word} must be a pair of arrays, (inputs, labels): {error}") from error
     if inputs.dim() < 2 or labels.dim() != 1 or len(inputs) != len(labels):
@@ -73,18 +76,24 @@ def _pair(pair: Pair, word: str) -> tuple[Tensor, Tensor]:
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f"labels of {word} are {labels.dtype}; they must be whole numbers from 0, one for each class")
     if inputs.is_floating_point():
+        inputs = inputs.float()
         if not inputs.isfinite().all():
             row = int((~inputs.isfinite().flatten(1).all(1)).nonzero()[0])
             raise InputError(
-                f"inputs of {word} are not finite (first in sample {row}); replace or leave out such samples"
+                f"inputs of {word} are not finite as float32 (first in sample {row}); replace or leave out such samples"
             )
-        return inputs.float(), labels.long()
+        return inputs, labels.long()
     if inputs.dim() != 2 or inputs.is_complex() or inputs.dtype == torch.bool:
         raise InputError(
             f"inputs of {word} are {inputs.dtype} of shape {tuple(inputs.shape)}; tokens are whole numbers, samples × "
             "steps; make images and other inputs real numbers first (pixels: divide by 255)"
         )
     return inputs.long(), labels.long()
+
+
+def _array(values: Any) -> Tensor:
+    """What NumPy takes for an array; copied where PyTorch cannot share its memory."""
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
 def _bound(what: str, values: tuple[Tensor, Tensor], given: int | None, name: str) -> int:

@@ -65,7 +65,7 @@ def images(tables: Tables, *, owner: str | None, decoded: bool = False) -> Sourc
     if owner is not None and owner not in train.features:
         raise InputError(f"{title!r} has no column {owner!r} (its columns: {', '.join(train.features)})")
     both = [train] if tables.test is None else [train, tables.test]
-    numbers, classes = numbered(title, [column_values(table, label) for table in both], train.features[label])
+    numbers, classes = numbered(title, both, label)
     samples = [
         Samples(_images(table, image, decoded=decoded), number, column_owners(table, owner))
         for table, number in zip(both, numbers, strict=True)
@@ -209,21 +209,51 @@ def column_owners(table: Any, column: str | None) -> tuple[str, ...] | None:
     return tuple(str(owner) for owner in table[column])
 
 
-def numbered(
-    title: str, labels: Sequence[NDArray[Any]], feature: Any
-) -> tuple[list[NDArray[np.int64]], tuple[str, ...]]:
+def numbered(title: str, tables: Sequence[Any], column: str) -> tuple[list[NDArray[np.int64]], tuple[str, ...]]:
     """Class numbers from 0 on for each table, and the classes' names.
 
-    Labels that come without names (plain numbers, words) are numbered in sorted order and named by their values.
+    Tables that number the same classes differently are brought together by the names. Labels without names (plain
+    numbers, words) are numbered in sorted order and named by their values.
+
+    Raises:
+        InputError: samples without a label, or labels that are neither whole numbers nor words.
     """
-    names = getattr(feature, "names", None)
-    together = np.concatenate(labels)
-    if together.dtype.kind not in "biuUO":
-        raise InputError(f"the labels of {title!r} are of type {together.dtype}; they must be whole numbers or words")
-    if names is None:
-        values, together = np.unique(together, return_inverse=True)
-        names = [str(value) for value in values]
-    elif len(together) and not 0 <= together.min() <= together.max() < len(names):
-        raise InputError(f"{title!r} has samples without a label (label {together.min()}); remove them")
-    cuts = np.cumsum([len(part) for part in labels])[:-1]
-    return np.split(together.astype(np.int64), cuts), tuple(names)
+    named = [getattr(table.features[column], "names", None) for table in tables]
+    names = list(dict.fromkeys(name for own in named for name in own or ()))
+    labels = [_labels(title, table, column) for table in tables]
+    if names:
+        labels = [_words(title, part, own or names) for part, own in zip(labels, named, strict=True)]
+    if len({_are_words(part) for part in labels}) > 1:
+        raise InputError(f"the labels of {title!r} are words in one split and numbers in the other; make them alike")
+    values, together = np.unique(np.concatenate(labels), return_inverse=True)
+    names += [name for name in map(str, values) if name not in names]
+    place = {name: number for number, name in enumerate(names)}
+    numbers = np.array([place[str(value)] for value in values], dtype=np.int64)[together]
+    return np.split(numbers, np.cumsum([len(part) for part in labels])[:-1]), tuple(names)
+
+
+def _labels(title: str, table: Any, column: str) -> NDArray[Any]:
+    """A column of labels: whole numbers or words."""
+    if missing := table.with_format("arrow")[column][:].null_count:
+        raise InputError(f"{title!r} has {missing} samples without a label; remove them")
+    labels = column_values(table, column)
+    if labels.ndim != 1 or labels.dtype.kind not in "biuUO":
+        raise InputError(
+            f"the labels of {title!r} are of type {labels.dtype}, shape {labels.shape}; they must be whole numbers or "
+            "words, one a sample"
+        )
+    return labels
+
+
+def _words(title: str, labels: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """Numbers of classes as their names; words as they are."""
+    if _are_words(labels):
+        return labels
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+        odd = labels.min() if labels.min() < 0 else labels.max()
+        raise InputError(f"{title!r} has samples without a label (label {odd}); remove them")
+    return np.array(names)[labels]
+
+
+def _are_words(labels: NDArray[Any]) -> bool:
+    return labels.dtype.kind in "UO"

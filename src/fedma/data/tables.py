@@ -43,12 +43,14 @@ def from_tables(
     """
     columns = (inputs,) if isinstance(inputs, str) else tuple(inputs)
     for table, word in ((train, "train"), (test, "test")):
+        if not hasattr(table, "features"):
+            raise InputError(f"{word} is a {type(table).__name__}; it must be one table, such as a DatasetDict's split")
         needed = (*columns, label, *((owner,) if owner is not None and word == "train" else ()))
         if absent := [column for column in needed if column not in table.features]:
             raise InputError(f"{word} has no column {', '.join(absent)} (its columns: {', '.join(table.features)})")
     if not columns:
         raise InputError("inputs names no column; name at least one")
-    labels, classes = numbered(name, [column_values(table, label) for table in (train, test)], train.features[label])
+    labels, classes = numbered(name, (train, test), label)
     owners = column_owners(train, owner)
     if isinstance(train.features[columns[0]], imported("datasets").Image):
         if len(columns) > 1:
