@@ -185,6 +185,13 @@ def test_replies_in_the_wrong_order_of_units_do_not_pass_for_wide_ones() -> None
     assert [(fault.client, fault.kind) for fault in faults] == [(1, "shape")]
 
 
+@pytest.mark.parametrize(("scale", "refused"), [(1e2, False), (1e3, True)])
+def test_who_trained_longer_may_have_larger_weights(scale: float, refused: bool) -> None:
+    long = metrics(samples_seen=10 * REPLIES[1].metrics["samples_seen"])(scaled(scale)(REPLIES[1]))
+    _, faults = sift(ASKS, [REPLIES[0], long, REPLIES[2]], EXPECTED)
+    assert [(fault.client, fault.kind) for fault in faults] == [(long.client, "norm")] * refused
+
+
 def test_a_run_goes_on_with_the_good() -> None:
     """What `sift` lets through, the algorithm takes."""
     members = clients(4)

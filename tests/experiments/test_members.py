@@ -60,6 +60,21 @@ def test_those_who_left_are_not_asked(tmp_path: Path) -> None:
         assert [asked[method, round_] for round_ in (1, 2, 3)] == [{0, 1, 2, 4}, {2, 3, 4}, {0, 2, 3, 4}]
 
 
+@pytest.mark.parametrize(("widths", "widest"), [((0.5,), 50), ((1.0, 0.5), 100)])
+def test_growth_is_counted_from_the_models_that_clients_have(
+    tmp_path: Path, widths: tuple[float, ...], widest: int
+) -> None:
+    settings = replace(
+        QUICK, widths=widths, model="mlp", method=("fedma", "ensemble"), grow=False, rounds=1, participation=1.0
+    )
+    written = (run(settings, tmp_path / "run", Silent()) / "results.jsonl").read_text().splitlines()
+    fedma, local, ensemble = (json.loads(line) for line in written)
+    assert fedma["widths"]["fc1"] == [widest, widest]
+    assert ensemble["parameters"] == pytest.approx(5 * ensemble["client_parameters"])
+    assert (fedma["parameters"] == fedma["client_parameters"]) == (widths == (0.5,))
+    assert [line["clients"] for line in (fedma, local, ensemble)] == [5, 5, 5]
+
+
 def test_clients_get_widths_in_turn() -> None:
     federation = assemble(replace(QUICK, widths=(1.0, 0.5, 0.01)))
     found = {c: federation.graph.widths_in(own) for c, own in federation.initial(common=False).items() if c < 5}

@@ -233,7 +233,7 @@ def test_tuning_survives_what_diverges_at_once(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "cells" / "fedma" / "seed0" / "run.json").read_text())["settings"]
     assert settings["lr"] == 0.05
     everything = Experiment("Tiny", lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, lr=1e20)], Ends("clients"))
-    with pytest.raises(InputError, match=r"FedAvg, seed 0: no round was finished, client . sent"):
+    with pytest.raises(InputError, match=r"no cell finished a round: client . sent"):
         made(everything, tmp_path / "all")
     milder = replace(everything, cells=lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, lr=0.05)])
     with pytest.raises(InputError, match="run with other settings"):
@@ -267,3 +267,23 @@ def test_what_ends_one_job_ends_the_others_at_once(how: str) -> None:
             calls.throw(KeyboardInterrupt())
     assert time.monotonic() - started < 300
     assert not multiprocessing.active_children()
+
+
+def at_once(scale: Scale, chosen: Chosen) -> list[Cell]:
+    """Training that diverges in its first round, beside one that does not."""
+    return [cell("FedMA", "fedma", TINY, lr=1e20), cell("FedAvg", "fedavg", TINY)]
+
+
+@pytest.mark.parametrize("drawing", [Course(), Ends("x")])
+def test_a_cell_that_finishes_no_round_is_told_and_ends_nothing_else(tmp_path: Path, drawing: Course | Ends) -> None:
+    experiment = Experiment("Tiny", at_once, drawing)
+    made(experiment, tmp_path)
+    diverged, other = read_experiment(tmp_path)
+    assert (diverged.line, diverged.evaluations, other.failed) == ("FedMA", (), None)
+    table = (tmp_path / "table.md").read_text()
+    assert "FedMA, seed 0, ended in its first round: client " in table
+    assert "| FedMA |" not in table
+    made(experiment, tmp_path)
+    assert (tmp_path / "table.md").read_text() == table
+    with pytest.raises(InputError, match=r"no cell finished a round: client .* training diverged"):
+        made(Experiment("Tiny", lambda scale, chosen: at_once(scale, chosen)[:1], drawing), tmp_path / "alone")

@@ -150,7 +150,8 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
         resume(folder, Silent())
 
 
-def test_resume_takes_no_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("given", [["--rounds", "3"], ["--lr", str(Settings().lr)]])
+def test_resume_takes_no_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["run", "--resume", str(tmp_path), "--rounds", "3"])
+        main(["run", "--resume", str(tmp_path), *given])
     assert "--resume takes the run's own settings" in capsys.readouterr().err

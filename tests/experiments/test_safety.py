@@ -85,6 +85,17 @@ def test_a_disk_that_is_full_is_named_and_costs_nothing(
     assert contents(folder) == contents(run(SETTINGS, tmp_path / "whole", Silent()))
 
 
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "write_text", no_room)
+        with pytest.raises(InputError, match=r"run cannot be written to: .*No space left on device; name another"):
+            run(SETTINGS, tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()
+
+
 values = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just(()), st.just({}),
     st.just(torch.zeros(2)),

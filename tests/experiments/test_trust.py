@@ -46,6 +46,13 @@ def test_a_private_run_reports_its_price_and_can_be_resumed(tmp_path: Path, monk
     assert contents(resume(tmp_path / "cut")) == contents(whole)
 
 
+def test_only_messages_that_were_sent_have_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later round that matches nothing is one message, not one for each group."""
+    monkeypatch.setattr(Privacy, "epsilon", lambda own, messages, *, delta: float(messages))
+    settings = replace(SETTINGS, method=("fedma",), rounds=2, rematch="never", dp_clip=1.0, dp_noise=0.1)
+    assert lines(run(settings, tmp_path / "run"))["fedma"]["epsilon"] == 3
+
+
 def test_without_privacy_nothing_is_said_of_it(tmp_path: Path) -> None:
     assert "epsilon" not in lines(run(replace(SETTINGS, method=("fedavg",)), tmp_path / "run"))["fedavg"]
 

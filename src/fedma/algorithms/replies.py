@@ -15,6 +15,7 @@ from fedma.algorithms.messages import Ask, Reply
 from fedma.errors import ReplyError
 from fedma.units import UnitGraph
 from fedma.units import weights as weights_of
+from fedma.units.layout import Widths
 
 Kind = Literal[
     "not asked", "replayed", "duplicate", "names", "shape", "type", "values", "class counts", "metrics", "size", "norm"
@@ -46,11 +47,10 @@ class Expected:
         """What is known of the replies in a federation whose models are like this one."""
         return cls(graph, {name: tensor.dtype for name, tensor in weights_of(template).items()}, classes)
 
-    @property
-    def parameters(self) -> int:
-        """How many a client's model has, running statistics included."""
+    def parameters(self, widths: Widths) -> int:
+        """How many a client's model of these widths has, running statistics included."""
         floating = [name for name, dtype in self.dtypes.items() if dtype.is_floating_point]
-        return sum(math.prod(self.graph.shape(name, self.graph.widths)) for name in floating)
+        return sum(math.prod(self.graph.shape(name, {**self.graph.widths, **widths})) for name in floating)
 
     def reply(self, ask: Ask) -> Reply:
         """What a right reply to this ask is like: its tensors have shapes and types, but no values (device "meta")."""
@@ -83,7 +83,9 @@ def sift(asks: Sequence[Ask], replies: Sequence[Reply], expected: Expected) -> t
 
     Of several good replies of one client the first counts. A reply whose parameters (or whose running statistics) are
     more than 30 times as large as the median client's, root mean square, is refused as `fedma.matching.bad_clients`
-    refuses units: it would outweigh all the others. Who has not replied has no fault.
+    refuses units: it would outweigh all the others. Who trained on more samples than the median client may be as many
+    times larger still: weights that start at zero are as large as they were trained long. Who has not replied has no
+    fault.
     """
     asked = {ask.client: ask for ask in asks}
     good: dict[int, Reply] = {}
@@ -218,6 +220,10 @@ _TESTS: Mapping[Kind, Callable[[Reply, Ask, Expected], str | None]] = {
 def _out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
     """The replies whose parameters or running statistics are far larger than the median client's."""
     statistics = {name for pair in graph.statistics for name in pair}
+    seen = {reply.client: reply.metrics["samples_seen"] for reply in replies}
+    longer = {
+        client: max(1.0, samples / (usual(list(seen.values())) or samples or 1)) for client, samples in seen.items()
+    }
     faults: dict[int, Fault] = {}
     for what, chosen in (("parameters", False), ("running statistics", True)):
         sizes = {
@@ -226,7 +232,7 @@ def _out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
         }
         middle = usual(list(sizes.values()))
         for client, size in sizes.items():
-            if size > _TOO_LONG * middle > 0:
+            if size > _TOO_LONG * middle * longer[client] > 0:
                 found = f"sent {what} of size {size:.3g} (root mean square) where the median client's is {middle:.3g}"
                 faults.setdefault(client, Fault(client, "norm", f"{found}: its training diverged, or it lies"))
     return list(faults.values())

@@ -57,7 +57,8 @@ class Run:
         from fedma.cli.progress import watcher
         from fedma.experiments.run import resume, run
 
-        if self.resume is not None and (self.out or replace(self.settings, workers=0) != Settings()):
+        given = set(self.sources) - {"workers"} or replace(self.settings, workers=0) != Settings()
+        if self.resume is not None and (self.out or given):
             raise InputError("--resume takes the run's own settings; of others, only --workers can be given with it")
         check_figures()
         folder = self.resume or self.out or _new_folder()

@@ -13,12 +13,14 @@ class Traffic:
     Attributes:
         down: bytes sent to clients.
         up: bytes sent by clients.
-        local_epochs: epochs of one client, the busiest in each exchange.
+        exchanges: how many.
+        local_epochs: epochs of one client that takes part in all of them, the busiest in each.
         samples_seen: training samples passed through a model, all clients together.
     """
 
     down: int = 0
     up: int = 0
+    exchanges: int = 0
     local_epochs: int = 0
     samples_seen: int = 0
 
@@ -27,6 +29,7 @@ class Traffic:
         return Traffic(
             down=self.down + sum(ask.bytes for ask in asks),
             up=self.up + sum(reply.bytes for reply in replies),
+            exchanges=self.exchanges + 1,
             local_epochs=self.local_epochs + max(int(reply.metrics["epochs"]) for reply in replies),
             samples_seen=self.samples_seen + sum(int(reply.metrics["samples_seen"]) for reply in replies),
         )

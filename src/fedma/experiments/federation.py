@@ -58,6 +58,10 @@ class Federation:
             if factor < 1
         }
 
+    def widths_of(self, client: int) -> Widths:
+        """All of a client's units per group."""
+        return {**self.graph.widths, **self.widths.get(client, {})}
+
     @property
     def pooled(self) -> int:
         """The number of the client that holds all training data."""
@@ -76,8 +80,7 @@ class Federation:
 
     def _cut(self, own: Weights, client: int) -> Weights:
         """The first units of each group, as many as the client has."""
-        narrow = self.widths.get(client, {})
-        found = {**self.graph.widths, **narrow}
+        narrow, found = self.widths.get(client, {}), self.widths_of(client)
         blocks = {group: [found[block] for block in self.graph.groups[group].per] for group in narrow}
         keep = {group: torch.arange(width).expand(*blocks[group], -1) for group, width in narrow.items()}
         return self.graph.gather(own, keep, self.graph.widths)

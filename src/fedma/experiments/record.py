@@ -56,18 +56,22 @@ class Record:
         """Make the folder and write down what is known before the first round.
 
         Raises:
-            InputError: the folder exists already, or cannot be made.
+            InputError: the folder exists already, or cannot be made or written to.
         """
         check_new(folder)
+        begun = facts(asdict(settings), _sources(settings) | dict(sources or {}), data)
         try:
             (folder / "models").mkdir(parents=True)
         except OSError as error:
             raise InputError(
                 f"run folder {folder} cannot be made: {error.strerror}; name another with --out"
             ) from error
-        begun = facts(asdict(settings), _sources(settings) | dict(sources or {}), data)
-        self._begin(folder, begun, [])
-        write_facts(folder, begun)
+        try:
+            self._begin(folder, begun, [])
+            write_facts(folder, begun)
+        except CheckpointError as error:
+            shutil.rmtree(folder)
+            raise InputError(f"{folder} cannot be written to: {error.__cause__}; name another with --out") from error
 
     @classmethod
     def again(cls, folder: Path, facts: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> "Record":
@@ -80,7 +84,8 @@ class Record:
         self.folder, self.lines = folder, list(lines)
         self._facts = facts
         self._results = folder / "results.jsonl"
-        self._results.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+        with room(folder):
+            self._results.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
     @property
     def mark(self) -> str:

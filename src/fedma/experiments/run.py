@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,6 @@ from fedma.experiments.standing import Standing
 from fedma.experiments.watch import SILENT, Exchange, Watch
 from fedma.training import score
 from fedma.units import Weights
-from fedma.units import weights as weights_of
 
 
 def run(
@@ -130,6 +130,11 @@ class _Method:
     ) -> None:
         self.name, self.federation, self.engine, self.record, self.watch = name, federation, engine, record, watch
         self.expected = Expected.of(federation.template, federation.graph, classes=len(federation.dataset.classes))
+        kinds = Counter(tuple(federation.widths_of(client).values()) for client in federation.members)
+        groups = list(federation.graph.widths)
+        self.widest = dict(zip(groups, map(max, zip(*kinds, strict=True)), strict=True))
+        parameters = {kind: self.expected.parameters(dict(zip(groups, kind, strict=True))) for kind in kinds}
+        self.client_parameters = sum(count * parameters[kind] for kind, count in kinds.items()) / kinds.total()
         self.budget = budget
         self.bound = budget if name in AVERAGING else None
         """No further round where it would pass so many bytes."""
@@ -177,6 +182,7 @@ class _Method:
         )
         replies = self.engine.deliver(asks, done=self.watch.reply)
         check(asks, replies, self.expected)
+        self.answered = len(replies)
         standing = replace(standing, state=server.absorb(state, replies), traffic=standing.traffic.plus(asks, replies))
         if not standing.state.exchange:
             total = standing.traffic.up + standing.traffic.down
@@ -224,33 +230,32 @@ class _Method:
             **scored,
             "bytes_up": 0 if free else standing.traffic.up,
             "bytes_down": 0 if free else standing.traffic.down,
-            "clients": self.federation.settings.clients,
+            "clients": self.answered,
             "local_epochs": standing.traffic.local_epochs,
             "samples_seen": standing.traffic.samples_seen,
             "parameters": sum(_parameters(weights) for weights in models),
-            "client_parameters": _parameters(weights_of(self.federation.template)),
+            "client_parameters": self.client_parameters,
             "widths": self._widths(models[0]),
             "seconds": round(time.monotonic() - self.started, 3),
-            **({} if free else self._privacy(standing.state.round)),
+            **({} if free else self._privacy(standing.traffic.exchanges)),
             **more,
             "final": standing.ended,
         }
         self.record.add(line)
         self.watch.result(line)
 
-    def _privacy(self, rounds: int) -> dict[str, float | None]:
-        """What so many rounds cost a client that took part in all of them."""
+    def _privacy(self, messages: int) -> dict[str, float | None]:
+        """What so many messages cost a client that sent all of them."""
         settings, hiding = self.federation.settings, privacy(self.federation.settings)
         if hiding is None:
             return {}
-        epsilon = hiding.epsilon(rounds * self.exchanges, delta=settings.dp_delta)
+        epsilon = hiding.epsilon(messages, delta=settings.dp_delta)
         return {"epsilon": epsilon if math.isfinite(epsilon) else None, "delta": settings.dp_delta}
 
     def _widths(self, weights: Weights) -> dict[str, list[int]]:
-        """Per group, the clients' width and the global model's."""
-        graph = self.federation.graph
-        found = graph.widths_in(weights)
-        return {group: [width, found[group]] for group, width in graph.widths.items()}
+        """Per group, the widest client's width and the global model's."""
+        found = self.federation.graph.widths_in(weights)
+        return {group: [width, found[group]] for group, width in self.widest.items()}
 
 
 def _parameters(weights: Weights) -> int:

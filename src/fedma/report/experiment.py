@@ -54,7 +54,7 @@ class Measured:
         x: where on the line.
         seed: of the run.
         tuning: whether it served to choose settings, and counts for nothing else.
-        evaluations: round by round.
+        evaluations: round by round; none where it failed in its first.
         failed: why they ended before the last round, if they did.
     """
 
@@ -85,7 +85,7 @@ class Measured:
         place = {"line": self.line, "x": self.x, "seed": self.seed, "tuning": self.tuning}
         if self.failed:
             place["failed"] = self.failed
-        return [{**place, **vars(own)} for own in self.evaluations]
+        return [{**place, **vars(own)} for own in self.evaluations] or [place]
 
 
 def read_experiment(folder: str | PathLike[str]) -> list[Measured]:
@@ -97,12 +97,14 @@ def read_experiment(folder: str | PathLike[str]) -> list[Measured]:
     path = Path(folder) / RESULTS
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        places = [(*(line[name] for name in PLACE), line.get("failed"), line["method"]) for line in lines]
+        places = [(*(line[name] for name in PLACE), line.get("failed"), line.get("method")) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no results of an experiment ({error}); repeat it") from error
     found: dict[Any, list[Evaluation]] = {}
     for number, (line, place) in enumerate(zip(lines, places, strict=True), start=1):
-        found.setdefault(place, []).append(evaluation(line, f"{path}, line {number}"))
+        own = found.setdefault(place, [])
+        if "method" in line or "failed" not in line:
+            own.append(evaluation(line, f"{path}, line {number}"))
     return [
         Measured(line, x, seed, tuning, tuple(own), failed) for (line, x, seed, tuning, failed, _), own in found.items()
     ]
@@ -125,10 +127,10 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def by_line(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """What counts, in order of first appearance."""
+    """What counts and finished a round, in order of first appearance."""
     found: dict[str, list[Measured]] = {}
     for own in measured:
-        if not own.tuning:
+        if own.evaluations and not own.tuning:
             found.setdefault(own.line, []).append(own)
     return found
 

@@ -31,7 +31,7 @@ def write_experiment_csv(measured: Sequence[Measured], path: str | PathLike[str]
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*PLACE, "best_accuracy", *ENDS))
-        for own in measured:
+        for own in (own for own in measured if own.evaluations):
             place = (own.line, own.x, own.seed, own.tuning, own.best.accuracy)
             writer.writerow([*place, *(getattr(own.last, name) for name in ENDS)])
 
@@ -57,10 +57,11 @@ def _course(measured: Sequence[Measured]) -> str:
 
 def _failures(measured: Sequence[Measured]) -> str:
     """What ended before its last round."""
-    failed = [own for own in measured if own.failed]
-    return "".join(
-        f"\n{own.line}, seed {own.seed}, ended after round {own.last.round}: {own.failed}.\n" for own in failed
-    )
+    return "".join(f"\n{own.line}, seed {own.seed}, {_end_of(own)}: {own.failed}.\n" for own in measured if own.failed)
+
+
+def _end_of(own: Measured) -> str:
+    return f"ended after round {own.last.round}" if own.evaluations else "ended in its first round"
 
 
 def _needs(measured: Sequence[Measured], method: str) -> str:

@@ -37,7 +37,7 @@ class Evaluation:
         bytes_up: from all clients together, since the start.
         bytes_down: to all clients together, since the start.
         clients: how many took part.
-        local_epochs: of each client, since the start.
+        local_epochs: of a client that takes part in all that is done, since the start.
         samples_seen: by all clients together, since the start.
         parameters: of the global model.
         client_parameters: of one client's model, on average.

@@ -89,9 +89,9 @@ def notes(runs: Sequence[Run]) -> list[str]:
     found = [f"{run.name}: {note}" for run in runs for note in run.notes]
     first: dict[str, Run] = {}
     for run in runs:
-        kept = {name: value for name, value in run.settings.items() if name != "method"}
+        case, seed = _compared(run), run.settings.get("seed")
         for method in run.methods:
-            key = json.dumps([kept, method], sort_keys=True)
+            key = json.dumps([case, seed, method], sort_keys=True)
             if key in first:
                 name = NAMES.get(method, method)
                 found.append(f"{run.name}: {name} repeats {first[key].name}, seed and all; the later counts")

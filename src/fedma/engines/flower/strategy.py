@@ -256,7 +256,7 @@ class Strategy(strategy.Strategy):
             "local_epochs": progress.traffic.local_epochs,
             "samples_seen": progress.traffic.samples_seen,
             "parameters": sum(_parameters(model) for model in models),
-            "client_parameters": self._expected.parameters,
+            "client_parameters": self._expected.parameters({}),
             "widths": {group: [width, found[group]] for group, width in graph.widths.items()},
             "seconds": round(progress.seconds, 3),
             "final": not self.algorithm.asks(state),

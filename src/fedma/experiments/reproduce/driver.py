@@ -46,6 +46,9 @@ class Reproduction:
         """Run all cells that are not done yet; the result file, the tables and the figure.
 
         They are written anew after every seed (of several jobs, when all are done), so what there is can be looked at.
+
+        Raises:
+            InputError: all cells diverged in their first round.
         """
         measured, chosen = self._tuned()
         cells = self.experiment.cells(self.scale, chosen)
@@ -53,6 +56,8 @@ class Reproduction:
         files: list[Path] = []
         for seed in self.seeds:
             measured += [self._measured(cell, seed, tuning=False) for cell in cells]
+            if not any(own.evaluations for own in measured if not own.tuning):
+                raise InputError(f"no cell finished a round: {measured[-1].failed}")
             files = self._write(measured, cells)
         return files
 
@@ -78,10 +83,7 @@ class Reproduction:
         """The results of a cell, which is run unless it was."""
         folder = self._folder(cell, seed, tuning=tuning)
         finish(folder, self._settings(cell, seed), cell.data, self.watch)
-        own, failed = evaluations(folder, cell.method), failure(folder)
-        if not own and not tuning:
-            raise InputError(f"{_name(cell)}, seed {seed}: no round was finished, {failed}")
-        return Measured(cell.line, cell.x, seed, tuning, own, failed)
+        return Measured(cell.line, cell.x, seed, tuning, evaluations(folder, cell.method), failure(folder))
 
     def _side_by_side(self, cells: Sequence[tuple[Cell, int]], *, tuning: bool) -> None:
         """Run cells, each with its seed, in processes of their own, if more than one is to run at a time."""
