@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from fedma.algorithms import Reply
 from fedma.data import load
-from fedma.errors import InputError
+from fedma.errors import InputError, ReplyError
 from fedma.experiments.record import load_model
 from fedma.experiments.run import run
 from fedma.experiments.settings import METHODS, Settings, from_toml
@@ -92,6 +92,13 @@ def test_common_and_independent_initial_weights(tmp_path: Path) -> None:
     assert losses[0] == losses[2] != losses[1]
 
 
+def test_a_server_whose_own_steps_diverge_is_told(tmp_path: Path) -> None:
+    settings = replace(QUICK, method=("fedavgm",), rounds=1, server_lr=1e39)
+    with pytest.raises(ReplyError, match=r"global model has .* not finite, though no reply has: .*lower"):
+        run(settings, tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(InputError, match="exists already"):
@@ -121,6 +128,8 @@ def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
         ({"momentum": 1.0}, "momentum"),
         ({"max_growth": 0.5}, "max_growth"),
         ({"server_momentum": 1.0}, "server_momentum"),
+        ({"method": ("pfnm",), "robust": "median"}, "pfnm knows neither"),
+        ({"method": ("fedavg", "pfnm"), "clip": 1.0}, "pfnm knows neither"),
         ({"server_lr": 0.0}, "server_lr"),
         ({"participation": 0.0}, "participation"),
         ({"participation": 0.5, "method": ("fedma", "pfnm")}, "pfnm takes all clients"),

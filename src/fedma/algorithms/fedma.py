@@ -30,7 +30,9 @@ class FedMA:
     A round has one exchange for each unit group (see `fedma.matching.steps`) and one for the output layer. In each,
     the clients send the tensors that make the next group's units; the server matches these units, averages the
     matched ones and sends the result; the clients put it into their models, hold it, and train the rest. A later
-    round starts each client from its own sub-network of the global model, so that clients keep their width.
+    round starts each client from its own sub-network of the global model, so that clients keep their width as long as
+    they take part: slots that no participant of a round owns are dropped. After a round without the wide clients the
+    global model is no wider than its participants made it, and so are clients that come back.
 
     A client that comes late, or was away while units were matched, starts from the part of the global model whose
     slots most clients own, up to its own widths.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fedma.algorithms.messages import Ask, Reply
 from fedma.errors import ReplyError
-from fedma.units import UnitGraph
+from fedma.units import UnitGraph, Weights
 from fedma.units import weights as weights_of
 from fedma.units.layout import Widths
 
@@ -116,6 +116,25 @@ def check(asks: Sequence[Ask], replies: Sequence[Reply], expected: Expected) -> 
         raise ReplyError("; ".join(found))
 
 
+def check_models(models: Sequence[Weights]) -> None:
+    """Refuse a global model, or several, that good replies led to.
+
+    Raises:
+        ReplyError: there are values that are not finite.
+    """
+    for name, tensor in (item for model in models for item in model.items()):
+        if not _finite(tensor):
+            raise ReplyError(
+                f"the global model has {name!r} with values that are not finite, though no reply has: the server's "
+                "own steps diverged; lower its learning rate (server_lr)"
+            )
+
+
+def _finite(tensor: Tensor) -> bool:
+    # The sum is a tenth of the work, but finite values can have an infinite one.
+    return bool(tensor.sum().isfinite() or tensor.isfinite().all())
+
+
 def _fault(ask: Ask | None, reply: Reply, expected: Expected) -> Fault | None:
     """The first thing that is wrong with a reply."""
     if ask is None:
@@ -160,8 +179,7 @@ def _shapes(reply: Reply, ask: Ask, expected: Expected) -> str | None:
 def _values(reply: Reply, ask: Ask, expected: Expected) -> str | None:
     variances = {variance for _, variance in expected.graph.statistics}
     for name, tensor in reply.weights.items():
-        # The sum is a tenth of the work, but finite values can have an infinite one.
-        if not bool(tensor.sum().isfinite() or tensor.isfinite().all()):
+        if not _finite(tensor):
             return (
                 f"sent {name!r} with values that are not finite: its training diverged; "
                 "lower the learning rate (lr), or look at its data"

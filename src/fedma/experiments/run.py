@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedma.algorithms import Algorithm
-from fedma.algorithms.replies import Expected, check
+from fedma.algorithms.replies import Expected, check, check_models
 from fedma.data import Dataset
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import CheckpointError, InputError
@@ -184,6 +184,7 @@ class _Method:
         check(asks, replies, self.expected)
         self.answered = len(replies)
         standing = replace(standing, state=server.absorb(state, replies), traffic=standing.traffic.plus(asks, replies))
+        check_models(standing.models)
         if not standing.state.exchange:
             total = standing.traffic.up + standing.traffic.down
             last = self.bound is not None and total + (total - standing.spent) > self.bound

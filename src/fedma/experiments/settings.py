@@ -46,7 +46,8 @@ class Settings:
         join: CLIENT:ROUND, clients (from 0) that are there from a later round (from 1) on.
         leave: CLIENT:ROUND, clients that are away from a round on; they may join again.
         widths: how wide the clients' models are, as parts of the model's widths, given to the clients in turn: 1 0.5
-            halves every second client's (FedMA, PFNM, ensemble).
+            halves every second client's (FedMA, PFNM, ensemble). A round of FedMA that lacks the wide ones narrows the
+            model for good.
         local_epochs: epochs of local training in a round.
         retrain_epochs: FedMA: epochs after each matching; by default as `local_epochs`.
         output_epochs: FedMA: epochs of the output layer when all is matched; by default 3 × `retrain_epochs`.
@@ -172,6 +173,8 @@ class Settings:
             raise InputError(f"server_momentum must be at least 0 and below 1; got {self.server_momentum}")
         if self.fitted and self.rounds > 1:
             raise InputError(f"fitted is for a single round of FedMA; rounds is {self.rounds}, so leave fitted out")
+        if (self.robust != "mean" or self.clip is not None) and "pfnm" in self.method:
+            raise InputError("robust, clip: pfnm knows neither; leave it out")
         self._check_privacy()
         self._check_members()
 

@@ -26,7 +26,7 @@ class Task:
 
     Attributes:
         base: what all lines share; its rounds are those of all methods but FedMA.
-        fedma_rounds: FedMA's, about as many bytes: its global model is wider, and each round sends it once.
+        fedma_rounds: FedMA's, fewer: in each it trains several times as much.
         lr: learning rates to choose from.
         local_epochs: to choose from.
         fedma: FedMA's own settings, beside what is tuned.
