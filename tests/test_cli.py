@@ -133,6 +133,8 @@ def test_completion_can_be_printed(shell: str, capsys: pytest.CaptureFixture[str
         ("report", "name at least one run folder"),
         ("units nothing", "nothing"),
         ("units lenet --input-shape -1 28 28", "positive"),
+        ("units mlp --classes 0", "classes and integers must be at least 1"),
+        ("units char-lstm --input-shape 80 --integers 0", "classes and integers must be at least 1"),
         ("units federation_models:broken", "cannot be built"),
         ("units federation_models:number", "must return an nn.Module"),
         ("run --method fedma fedma", "twice"),

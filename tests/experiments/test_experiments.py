@@ -155,7 +155,8 @@ def test_settings_from_toml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [("alpha = ", "not TOML"), ("alfa = 1", "'alfa' does not exist"), ('alpha = "x"', "should be float"),
-     ("clients = 2.5", "should be int"), ("rounds = true", "should be int")],
+     ("clients = 2.5", "should be int"), ("rounds = true", "should be int"),
+     ("local_epochs = 1\nlocal-epochs = 2", "local-epochs twice")],
 )  # fmt: skip
 def test_bad_toml_is_refused(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "run.toml"

@@ -206,6 +206,10 @@ def test_a_parameter_that_gets_no_gradient_stays() -> None:
         fit(model, split(20), Schedule(epochs=1, optimizer=optimizer, weight_decay=0.1), seed=0, name=("a",))
         assert torch.equal(before["idle.weight"], model.idle.weight)
         assert not torch.equal(before["used.weight"], model.used.weight)
+        now = weights(model)
+        model.used.requires_grad_(False)
+        fit(model, split(20), Schedule(epochs=1, optimizer=optimizer), seed=0, name=("a",))
+        assert all(torch.equal(now[name], tensor) for name, tensor in weights(model).items())
 
 
 def test_augmented_images_are_shifted_and_flipped_ones() -> None:

@@ -1,5 +1,6 @@
 """`fedma app new`: a Flower app to start from."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class App:
         try:
             write(self.folder)
         except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise InputError(f"{self.folder} cannot be written: {error.strerror}") from error
         sys.stdout.write(
             f"{self.folder} is a Flower app. Put your model and data into {self.folder / 'fedma_app' / 'task.py'}; "

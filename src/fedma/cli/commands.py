@@ -160,6 +160,8 @@ class Units:
 
         if min(self.input_shape, default=1) < 1:
             raise InputError(f"input_shape must be positive numbers; got {self.input_shape}")
+        if self.classes < 1 or (self.integers is not None and self.integers < 1):
+            raise InputError(f"classes and integers must be at least 1; got {self.classes} and {self.integers}")
         model = build(self.model, self.input_shape, self.classes, seed=0, vocabulary=self.integers)
         shape = (2, *self.input_shape)
         draw = generator(0, "inputs")

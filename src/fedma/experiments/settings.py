@@ -225,7 +225,11 @@ def from_toml(path: Path) -> Settings:
         raise InputError(f"settings file {path}: {error.strerror}; name a TOML file of settings") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"settings file {path} is not TOML: {error}") from error
-    return from_dict({key.replace("-", "_"): value for key, value in data.items()}, source=f"settings file {path}")
+    values = {key.replace("-", "_"): value for key, value in data.items()}
+    if len(values) < len(data):
+        twice = sorted(key for key in data if "-" in key and key.replace("-", "_") in data)
+        raise InputError(f"settings file {path} has {', '.join(twice)} twice, with hyphens and with underscores")
+    return from_dict(values, source=f"settings file {path}")
 
 
 def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:

@@ -94,6 +94,8 @@ class _Step:
         with self.compute.precisely(), _enough():
             outputs = self.model(self.compute.inputs(inputs))
         loss = cross_entropy(outputs.float(), self.compute.send(labels))
+        if not loss.requires_grad:  # the model uses nothing of what is trained
+            return loss
         loss.backward()
         for tensor, start in zip(self.trained, self.anchor, strict=bool(self.anchor)):
             if tensor.grad is not None:
