@@ -10,6 +10,7 @@ ROOMS = [
     {"errors", "seeds"},
     {"units"},
     {"matching"},
+    {"norms"},
     {"fusion"},
     {"models", "data"},
     {"training"},
@@ -21,7 +22,7 @@ ROOMS = [
     {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-PURE = {"units", "matching", "fusion", "algorithms"}
+PURE = {"units", "matching", "norms", "fusion", "algorithms"}
 FORBIDDEN_IN_PURE = {"pathlib", "os", "random", "io", "rich", "tyro", "flwr", "datasets", "matplotlib"}
 
 

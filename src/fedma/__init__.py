@@ -17,8 +17,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedma.fusion import Fusion, aligned, fuse, recalibrate
+    from fedma.fusion import Fusion, aligned, fuse
     from fedma.matching import Matching, match
+    from fedma.norms import recalibrate
     from fedma.units import UnitGraph, units
     from fedma.units.activity import moments
 
@@ -45,7 +46,7 @@ _HOME = {
     "fuse": "fedma.fusion",
     "match": "fedma.matching",
     "moments": "fedma.units.activity",
-    "recalibrate": "fedma.fusion",
+    "recalibrate": "fedma.norms",
     "units": "fedma.units",
 }
 

@@ -61,11 +61,12 @@ class Fuse:
     seed: int = 0
 
     def run(self) -> None:
-        """Read, fuse, tell what was matched, judge, write."""
+        """Read, fuse, write, tell what was matched, judge, draw."""
         self._check()
         from fedma.data import load
         from fedma.experiments import merge
-        from fedma.fusion import fuse, recalibrate
+        from fedma.fusion import fuse
+        from fedma.norms import recalibrate
 
         data = load(self.data, seed=self.seed, test_limit=self.test_limit) if self.data else None
         architecture = self._architecture(data)
@@ -81,13 +82,12 @@ class Fuse:
         )
         if data and self.recalibrate:
             recalibrate(fusion.model, data.train.inputs[:2000].split(100))
-        show(_told(self.files, fusion))
+        merge.write_model(self.out, fusion.model, architecture)
+        show([*_told(self.files, fusion), f"{self.out}"])
         if data:
             show(_judged(models, fusion, data))
         if data and self.interpolate:
             self._draw(models, data, self.interpolate)
-        merge.write_model(self.out, fusion.model, architecture)
-        show([f"{self.out}"])
 
     def _check(self) -> None:
         """Refuse what cannot be done before work starts."""
@@ -101,10 +101,19 @@ class Fuse:
         if self.interpolate and self.interpolate.suffix not in (".png", ".svg", ".pdf"):
             raise InputError(f"--interpolate {self.interpolate}: a picture ends in .png, .svg or .pdf")
         if self.interpolate:
+            self._check_line()
             check_place(self.interpolate.parent, flag="--interpolate")
             check_figures()
         if self.weights is not None and len(self.weights) != len(self.files):
             raise InputError(f"--weights has {len(self.weights)} numbers for {len(self.files)} files")
+
+    def _check_line(self) -> None:
+        if len(self.files) != 2:
+            raise InputError(f"--interpolate draws a line between two models; name two files, not {len(self.files)}")
+        if self.matcher == "ot":
+            raise InputError(
+                "--interpolate needs a matcher that moves whole units (not ot); name another with --matcher"
+            )
 
     def _architecture(self, data: "Dataset | None") -> "Architecture":
         """What was said, or the data tell, or the first file knows."""

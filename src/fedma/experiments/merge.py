@@ -109,9 +109,10 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
             f"{architecture.model} gives a {type(outputs).__name__}, not a tensor of outputs; name a factory whose "
             "model gives that alone"
         )
-    if outputs.shape[-1] != architecture.classes:
+    axis = min(1, outputs.dim() - 1)
+    if outputs.shape[axis] != architecture.classes:
         raise InputError(
-            f"the model in {path} has {outputs.shape[-1]} outputs, not {architecture.classes}; leave it out, or say "
+            f"the model in {path} has {outputs.shape[axis]} outputs, not {architecture.classes}; leave it out, or say "
             "--classes if all of them have so many"
         )
     return model

@@ -72,7 +72,7 @@ class Settings:
         hyper: matching: "empirical" learns its variances; "reference" uses the FedMA authors' constants.
         gamma: matching: mass of the beta process, which governs growth; by default as `hyper` has it.
         grow: whether the global model may be wider than the clients'.
-        max_growth: how many times as wide as the clients' the global model may become.
+        max_growth: how many times as wide as the clients' the global model may become (not with hyper=reference).
         robust: averages over clients, or in FedMA over a slot's owners: "mean"; "trimmed", without the fifth of them at
             either end, value by value; or "median".
         clip: scale down updates (FedMA: weights) more than so many times as large as the median client's.

@@ -72,16 +72,20 @@ def telling(graph: UnitGraph, group: str, *, names: Iterable[str], settled: Iter
     With the group itself among the settled ones, also the places of tensors that hold it twice (recurrent matrices).
     """
     names, settled = set(names), set(settled)
-    return [p for p in graph.places(group) if p.tensor in names and _beside(graph, p, group) <= settled]
+    return [p for p in graph.places(group) if p.tensor in names and beside(graph, p, group) <= settled]
 
 
-def _beside(graph: UnitGraph, place: Place, group: str) -> set[str]:
-    """The groups that index a row of this group's units at a place: within its segments, and on the other axes."""
-    layouts = graph.layouts[place.tensor]
-    segments = [{f.group for f in segment} for segment in layouts[place.axis]]
-    within = {name for held in segments if group in held for name in held - {group, None}}
-    axes = (graph.groups_on(place.tensor, axis) for axis in range(len(layouts)) if axis != place.axis)
-    return {str(name) for name in within}.union(*axes)
+def beside(graph: UnitGraph, place: Place, group: str) -> set[str]:
+    """The groups that index a row of this group's units at a place."""
+    return set().union(*(along(graph, place, group, axis) for axis in range(len(graph.layouts[place.tensor]))))
+
+
+def along(graph: UnitGraph, place: Place, group: str, axis: int) -> set[str]:
+    """The groups that index a row of this group's units along an axis; along the place's own, within its segments."""
+    if axis != place.axis:
+        return graph.groups_on(place.tensor, axis)
+    segments = [{f.group for f in segment} for segment in graph.layouts[place.tensor][axis]]
+    return {name for held in segments if group in held for name in held if name is not None} - {group}
 
 
 def rows(tensor: Tensor, graph: UnitGraph, place: Place, *, group: str, widths: Widths) -> Tensor:
@@ -94,8 +98,19 @@ def rows(tensor: Tensor, graph: UnitGraph, place: Place, *, group: str, widths: 
         group: whose units.
         widths: units per group.
     """
+    entries, axes = entries_of(tensor, graph, place, group=group, widths=widths)
+    return entries.flatten(entries.dim() - len(axes))
+
+
+def entries_of(
+    tensor: Tensor, graph: UnitGraph, place: Place, *, group: str, widths: Widths
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The entries of each unit of a group at one place: (blocks…, units, …), and the tensor's axis that each further
+    dimension runs along; args as for `rows`.
+    """
     cut = _cut(graph, place.tensor, place.axis, group=group, widths=[widths] * tensor.dim())
-    return tensor.movedim(cut.axes, cut.front)[cut.index].reshape(*cut.lead, -1)
+    others = (axis for axis in range(tensor.dim()) if axis not in cut.axes)
+    return tensor.movedim(cut.axes, cut.front)[cut.index], (*cut.axes, *others)
 
 
 def products(
@@ -218,27 +233,29 @@ class _Cut:
 
 
 def _cut(graph: UnitGraph, name: str, axis: int, *, group: str, widths: Sequence[Widths]) -> _Cut:
-    """The cut of a tensor whose axes have these widths; blocks may lie on the same axis or on another one."""
-    layouts, per = graph.layouts[name], graph.groups[group].per
-    beside = tuple(block for block in per if block in graph.groups_on(name, axis))
-    apart = [block for block in per if block not in beside]
-    steps = positions(layouts[axis], group, widths[axis], blocks=beside)
-    dims = len(per) + 2 + len(apart)
-    shape = [1] * dims
-    for block, size in zip((*beside, group), steps.shape, strict=False):
-        shape[per.index(block) if block in per else len(per)] = size
-    shape[len(per) + 1] = steps.shape[-1]
-    order = sorted(range(len(beside)), key=lambda b: per.index(beside[b]))
-    axes, index = [axis], [steps.permute(*order, -2, -1).reshape(shape)]
-    for number, block in enumerate(apart):
-        other = next(a for a in range(len(layouts)) if a != axis and block in graph.groups_on(name, a))
-        own = positions(layouts[other], block, widths[other])
-        shape = [1] * dims
-        shape[per.index(block)], shape[len(per) + 2 + number] = own.shape
-        axes.append(other)
-        index.append(own.reshape(shape))
-    lead = torch.broadcast_shapes(*(i.shape for i in index))[: len(per) + 1]
-    return _Cut(tuple(axes), tuple(index), tuple(lead), extent(layouts[axis], widths[axis]))
+    """The cut of a tensor whose axes have these widths; blocks may lie on the same axis or on others."""
+    layouts, lead = graph.layouts[name], (*graph.groups[group].per, group)
+    home = {unit: _home(graph, Place(name, axis, "out"), group, unit) for unit in lead}
+    axes = tuple(dict.fromkeys([axis, *home.values()]))
+    index = []
+    for number, here in enumerate(axes):
+        held = [unit for unit in lead if home[unit] == here]
+        steps = positions(layouts[here], held[-1], widths[here], blocks=tuple(held[:-1]))
+        shape = [1] * (len(lead) + len(axes))
+        for unit, size in zip(held, steps.shape, strict=False):
+            shape[lead.index(unit)] = size
+        shape[len(lead) + number] = steps.shape[-1]
+        index.append(steps.reshape(shape))
+    sizes = torch.broadcast_shapes(*(i.shape for i in index))[: len(lead)]
+    return _Cut(axes, tuple(index), tuple(sizes), extent(layouts[axis], widths[axis]))
+
+
+def _home(graph: UnitGraph, place: Place, group: str, block: str) -> int:
+    """The axis that tells the block of this group's units at a place: the place's own where it does, else another."""
+    axes = range(len(graph.layouts[place.tensor]))
+    if block == group or block in along(graph, place, group, place.axis):
+        return place.axis
+    return next(axis for axis in axes if axis != place.axis and block in graph.groups_on(place.tensor, axis))
 
 
 def _applied(matrix: Tensor, tensor: Tensor, *, old: _Cut, new: _Cut) -> Tensor:

@@ -49,14 +49,15 @@ def average(
             group not named is owned by all.
         samples: per client, its weight in pooled statistics; by default its share.
         class_counts: (clients, classes) training samples; where given, the entries of an output class are weighted
-            by the clients' counts of that class instead (by `shares` for a class that nobody has).
+            by the clients' counts of that class instead (by `shares` for a class that nobody has). Outputs of another
+            number, such as a state that the model returns too, go by `shares`.
         unowned: global tensors whose entries stay where no client is an owner; by default these are zero.
         trim: the part of an entry's owners whose values are left out at each end, the smallest and the largest, in
             [0, 0.5]: 0 is the mean, 0.5 the median. While no more owners lie than are left out at an end, the
             result stays among the values of the others, whatever the shares.
 
     Raises:
-        InputError: class counts of another number of classes than the outputs.
+        InputError: class counts of another number of classes than any of the outputs.
 
     Source: FedMA, Algorithm 1 (matched averages; last layer weighted by class proportions). Departure: the shares,
         which the paper keeps equal in matched layers. Trimming: Yin et al., "Byzantine-Robust Distributed Learning",
@@ -65,6 +66,7 @@ def average(
     names = list(names)
     rule = _Rule(tuple(_Owner(*own) for own in zip(maps, owned or [{}] * len(maps), strict=True)), widths, trim)
     pooled = {name for pair in graph.statistics if pair[0] in names for name in pair}
+    by_class = {} if class_counts is None else class_axes(graph, class_counts.shape[1])
     result: Weights = {}
     for name in names:
         if name in pooled:
@@ -72,30 +74,39 @@ def average(
         if not clients[0][name].is_floating_point():
             result[name] = clients[0][name].clone()
             continue
-        by_class = _class_shares(graph, name, clients[0][name], shares, class_counts)
+        own: Sequence[float | Tensor] = shares
+        if class_counts is not None and name in by_class:
+            own = _class_shares(class_counts, shares, axis=by_class[name], dims=clients[0][name].dim())
         rest = 0.0 if unowned is None else unowned[name].double()
-        result[name] = _mean([c[name] for c in clients], graph, name, rule=rule, shares=by_class, rest=rest)
+        result[name] = _mean([c[name] for c in clients], graph, name, rule=rule, shares=own, rest=rest)
     for pair in graph.statistics:
         if pair[0] in names:
             result.update(_pooled(clients, graph, pair, rule=rule, shares=samples or shares, unowned=unowned))
     return {name: result[name] for name in names}
 
 
-def _class_shares(
-    graph: UnitGraph, name: str, tensor: Tensor, shares: Sequence[float], class_counts: Tensor | None
-) -> Sequence[float | Tensor]:
-    """The clients' weights for one tensor: by class along its output axis where that is known, else the shares."""
-    axis = output_axis(graph, name)
-    if class_counts is None or axis is None:
-        return shares
-    if tensor.shape[axis] != class_counts.shape[1]:
-        raise InputError(
-            f"class_counts has {class_counts.shape[1]} classes, but {name!r} makes {tensor.shape[axis]} outputs"
-        )
+def class_axes(graph: UnitGraph, classes: int) -> dict[str, int]:
+    """The tensors that make the model's outputs, one for each class, and along which axis; none where the graph knows
+    of no outputs.
+
+    Raises:
+        InputError: there are outputs, but nowhere so many.
+    """
+    axes = {name: axis for name in graph.layouts if (axis := output_axis(graph, name)) is not None}
+    made = {name: graph.shape(name, {})[axis] for name, axis in axes.items()}
+    if made and classes not in made.values():
+        first = {number: name for name, number in reversed(made.items())}
+        found = ", ".join(f"{name!r} makes {number} outputs" for number, name in first.items())
+        raise InputError(f"class_counts has {classes} classes, but {found}; give a column for each class")
+    return {name: axis for name, axis in axes.items() if made[name] == classes}
+
+
+def _class_shares(class_counts: Tensor, shares: Sequence[float], *, axis: int, dims: int) -> list[float | Tensor]:
+    """The clients' weights by class, laid along the output axis of a tensor of so many dimensions."""
     counts = class_counts.double()
     nobody = counts.sum(0) == 0
     counts = torch.where(nobody, torch.tensor(shares, dtype=torch.float64)[:, None], counts)
-    return [row.view([-1 if d == axis else 1 for d in range(tensor.dim())]) for row in counts]
+    return [row.view([-1 if d == axis else 1 for d in range(dims)]) for row in counts]
 
 
 def _mean(

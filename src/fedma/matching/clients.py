@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fedma.errors import InputError, MatchingError
+from fedma.errors import GraphError, InputError, MatchingError
 from fedma.matching.features import incoming
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths
@@ -53,7 +53,7 @@ def read_clients(clients: Sequence[Tensor], *, on_bad: OnBad) -> tuple[dict[int,
     bad = bad_clients(clients)
     if bad and (on_bad == "raise" or len(bad) == len(clients)):
         found = "; ".join(f"client {j} {why}" for j, why in bad.items())
-        raise MatchingError(f'{found}. Leave such clients out, or give on_bad="exclude"')
+        raise MatchingError(f"{found}. {_advice('clients', on_bad)}")
     return {j: client.detach().cpu() for j, client in enumerate(clients) if j not in bad}, bad
 
 
@@ -87,8 +87,47 @@ def bad_models(
             bad |= {good[j]: f"group {group!r} {why}" for j, why in bad_clients(rows, aligned=False).items()}
     if bad and (on_bad == "raise" or len(bad) == len(models)):
         found = "; ".join(f"model {j}: {why}" for j, why in sorted(bad.items()))
-        raise MatchingError(f'{found}. Leave such models out, or give on_bad="exclude"')
+        raise MatchingError(f"{found}. {_advice('models', on_bad)}")
     return dict(sorted(bad.items()))
+
+
+def check_alike(models: Sequence[Weights], graph: UnitGraph, *, widths: Sequence[Widths]) -> None:
+    """Whether the models' tensors differ in the widths of unit groups alone, and hold numbers that can be averaged.
+
+    Args:
+        models: each model's tensors, all of the graph's names.
+        graph: the unit graph of the first model.
+        widths: each model's units per group.
+
+    Raises:
+        GraphError: a shape or dtype that is not the first model's at the model's own widths; a complex tensor that
+            units index, or that the models do not have in common.
+    """
+    for number, (model, own) in enumerate(zip(models, widths, strict=True)):
+        for name, tensor in model.items():
+            where, first = f"model {number}: tensor {name!r}", models[0][name]
+            wanted = graph.shape(name, own)
+            if tuple(tensor.shape) != wanted:
+                raise GraphError(
+                    f"{where} has shape {tuple(tensor.shape)}, where model 0 at these widths has {wanted}; "
+                    "models of one architecture differ in the widths of their unit groups alone, so leave it out"
+                )
+            if tensor.dtype != first.dtype:
+                raise GraphError(
+                    f"{where} is {tensor.dtype}, and {first.dtype} in model 0; give models of one dtype (model.float())"
+                )
+            if tensor.is_complex() and (graph.groups_of(name) or not torch.equal(tensor, first)):
+                raise GraphError(
+                    f"{where} is {tensor.dtype}, and complex tensors cannot be matched or averaged; "
+                    "keep its real and imaginary parts as two tensors"
+                )
+
+
+def _advice(what: str, on_bad: OnBad) -> str:
+    """What to do about bad clients or models."""
+    if on_bad == "exclude":
+        return f"None of the {what} is left"
+    return f'Leave such {what} out, or give on_bad="exclude"'
 
 
 def _where(graph: UnitGraph, tensor: str) -> str:

@@ -1,10 +1,13 @@
 """What enters a unit's vector: the slices of the tensors that make it."""
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from fedma.errors import PinnedWarning
+from fedma.matching.alignment import along, entries_of, rows
 from fedma.units import Place, UnitGraph
 from fedma.units.layout import Widths, positions
 
@@ -23,8 +26,8 @@ def incoming(
 ) -> Tensor:
     """One row for each unit of a group: its incoming weights, bias, normalisation scale and shift.
 
-    Of a unit that holds units of a later group (a head and its dimensions) the second moments of its weights over
-    those, which do not depend on their order.
+    Where units of a later group tell a unit's weights apart (the dimensions of a head), the second moments of its
+    weights over those, which do not depend on their order.
 
     Args:
         weights: one client's tensors; axes of groups matched before are in global order, the others in its own.
@@ -43,12 +46,22 @@ def incoming(
         convolutional layers; normalisation layers, which the paper does not treat, add their scale and shift.
     """
     statistics = {name for pair in graph.statistics for name in pair}
-    rows = [
-        _rows(weights, name, graph, group, axis, widths, later)
+    features = [
+        _rows(weights[name], graph, place, group, widths=widths, later=later)
         for name in names
-        if name not in statistics and (axis := _only_axis(graph, name, group)) is not None
+        if name not in statistics and (place := _only_place(graph, name, group)) is not None
     ]
-    return torch.cat([_nothing(graph, group, widths), *rows], dim=-1)
+    return torch.cat([_nothing(graph, group, widths), *features], dim=-1)
+
+
+def left_in_place(group: str) -> None:
+    """Warn of a group without features.
+
+    Warns:
+        PinnedWarning: always.
+    """
+    message = f"group {group!r} is left in place: no tensor tells its units apart yet"
+    warnings.warn(message, PinnedWarning, stacklevel=3)
 
 
 def outgoing(weights: Mapping[str, Tensor], graph: UnitGraph, group: str, *, widths: Widths) -> Tensor:
@@ -74,33 +87,35 @@ def output_axis(graph: UnitGraph, tensor: str) -> int | None:
     return axes[0] if axes else None
 
 
-def _only_axis(graph: UnitGraph, tensor: str, group: str) -> int | None:
-    """The axis along which a tensor makes units of the group, unless another axis holds that group too."""
+def _only_place(graph: UnitGraph, tensor: str, group: str) -> Place | None:
+    """The place where a tensor makes units of the group, unless another axis holds that group too."""
     places = [place for place in graph.places(group) if place.tensor == tensor]
-    return places[0].axis if len(places) == 1 and places[0].role == "out" else None
+    return places[0] if len(places) == 1 and places[0].role == "out" else None
 
 
 def rows_of(weights: Mapping[str, Tensor], graph: UnitGraph, place: Place, group: str, *, widths: Widths) -> Tensor:
     """One tensor cut into a row for each unit along the axis of this place."""
-    return _rows(weights, place.tensor, graph, group, place.axis, widths, ())
+    return rows(weights[place.tensor], graph, place, group=group, widths=widths)
 
 
 def _rows(
-    weights: Mapping[str, Tensor],
-    name: str,
-    graph: UnitGraph,
-    group: str,
-    axis: int,
-    widths: Widths,
-    later: Collection[str],
+    tensor: Tensor, graph: UnitGraph, place: Place, group: str, *, widths: Widths, later: Collection[str]
 ) -> Tensor:
-    """A tensor cut into one row for each unit along an axis."""
-    steps = positions(graph.layouts[name][axis], group, widths, blocks=graph.groups[group].per)
-    tensor = weights[name].movedim(axis, 0).reshape(weights[name].shape[axis], -1)
-    rows = tensor[steps.flatten()].reshape(*steps.shape, -1)
-    if graph.groups_of(name) & set(later):
-        return _second_moments(rows)
-    return rows.flatten(-2)
+    """A tensor cut into one row for each unit; second moments over all axes that hold units still to be matched."""
+    entries, axes = entries_of(tensor, graph, place, group=group, widths=widths)
+    lead = entries.dim() - len(axes)
+    loose = _loose(graph, group, later)
+    open_axes = [lead + k for k, axis in enumerate(axes) if along(graph, place, group, axis) & loose]
+    if not open_axes:
+        return entries.flatten(lead)
+    first = entries.movedim(open_axes, [lead + k for k in range(len(open_axes))])
+    return _second_moments(first.flatten(lead, lead + len(open_axes) - 1).unsqueeze(-1).flatten(lead + 1))
+
+
+def _loose(graph: UnitGraph, group: str, later: Collection[str]) -> set[str]:
+    """The later groups and, as these are ordered block by block, their blocks, but for those that hold this group."""
+    blocks = {block for name in later for block in graph.groups[name].per}
+    return (set(later) | blocks) - {group, *graph.groups[group].per}
 
 
 def _second_moments(rows: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedma.errors import InputError, MatchingError, PinnedWarning
+from fedma.errors import InputError, MatchingError
+from fedma.matching.alignment import blocks_first
 from fedma.matching.bbp import match
-from fedma.matching.features import incoming, outgoing
+from fedma.matching.features import incoming, left_in_place, outgoing
 from fedma.matching.recurrent import gates, refine
 from fedma.matching.steps import Step
 from fedma.seeds import generator
@@ -38,7 +38,8 @@ class Matcher:
             every unit where it is (plain averaging). Those from "rebasin" to "ot" match whole models at fixed width,
             so they serve one-shot fusion only.
         grow: whether a group that can grow may.
-        max_growth: the most slots of a group, as a multiple of the widest client's units, at least 1.
+        max_growth: the most slots of a group, as a multiple of the widest client's units, at least 1. Not for
+            hyper="reference", whose code has no such bound; there `max_slots` among the options is one.
         outgoing: a unit's vector also holds its weights into the model's outputs, with the clients' class
             proportions as precisions (PFNM, for networks with one hidden layer).
         recurrent: the matching of recurrent units by their input weights is refined by their recurrent weights
@@ -148,9 +149,7 @@ def match_group(
     names = list(names)
     rows = [incoming(c, graph, group, names=names, widths=w, later=later) for c, w in zip(clients, widths, strict=True)]
     if rows[0].shape[-1] == 0:
-        warnings.warn(
-            f"group {group!r} is left in place: no tensor tells its units apart yet", PinnedWarning, stacklevel=2
-        )
+        left_in_place(group)
     if matcher.name == "identity" or rows[0].shape[-1] == 0:
         return _in_place(rows, group)
     grow, width = matcher.grow and graph.groups[group].growable, max(r.shape[-2] for r in rows)
@@ -184,14 +183,28 @@ def original_order(maps: Maps, graph: UnitGraph) -> dict[str, Tensor]:
 
     Only blocks of the groups in `maps` are in an order of its own.
     """
-    return {group: units[_blocks(units, group, maps, graph)] for group, units in maps.items()}
+    own: dict[str, Tensor] = {}
+    for group in blocks_first(graph):
+        if group in maps:
+            own[group] = maps[group][_blocks(maps[group], group, own, graph)]
+    return {group: own[group] for group in maps}
 
 
-def _blocks(units: Tensor, group: str, maps: Maps, graph: UnitGraph) -> tuple[Tensor, ...]:
-    """Where the client's blocks lie in the global order, ready to index."""
+def _blocks(units: Tensor, group: str, own: Maps, graph: UnitGraph) -> tuple[Tensor, ...]:
+    """Where the client's blocks lie in the global order, ready to index: one tensor for each group of blocks.
+
+    Args: `own` are the assignments of the client's blocks, those inside other blocks with these in its own order.
+    """
     per = graph.groups[group].per
-    orders = [maps.get(block, torch.arange(size)) for block, size in zip(per, units.shape, strict=False)]
-    return torch.meshgrid(*orders, indexing="ij") if orders else ()
+    orders = [own.get(block, torch.arange(size)) for block, size in zip(per, units.shape, strict=False)]
+    return tuple(_laid(order, block, per, graph) for order, block in zip(orders, per, strict=True))
+
+
+def _laid(order: Tensor, block: str, per: Sequence[str], graph: UnitGraph) -> Tensor:
+    """The slots of a group of blocks, along its own dimension and those of the blocks around it."""
+    held = {*graph.groups[block].per, block} if order.dim() > 1 else {block}
+    shape = iter(order.shape)
+    return order.reshape([next(shape) if name in held else 1 for name in per])
 
 
 def _by_blocks(rows: Sequence[Tensor], matched: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> tuple[Tensor, ...]:

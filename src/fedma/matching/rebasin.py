@@ -17,6 +17,7 @@ from fedma.matching.alignment import (
     telling,
     widest,
 )
+from fedma.matching.features import incoming
 from fedma.matching.groups import original_order
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights
@@ -172,14 +173,23 @@ def _best(client: Placed, others: Weights, graph: UnitGraph, group: str, settled
     inside = [] if graph.groups[group].per else inner(graph, group)
     places = telling(graph, group, names=client.tensors, settled=set(settled) - set(inside))
     gain = products(client.placed, others, graph, group, places=places, widths=client.wide)
+    told = bool(places)
     options = {}
     for name in inside:
         places = telling(graph, name, names=client.tensors, settled={*settled, group})
+        told |= bool(places)
         each = products(client.placed, others, graph, name, places=places, widths=client.wide, across=group)
         dim = graph.groups[name].per.index(group)
         slots = client.maps[name].movedim(dim, 0).unsqueeze(1).expand(*each.shape[:-2], -1)
         options[name] = _reassigned(each, slots)
         gain += _gains(each, slots).gather(-1, options[name].unsqueeze(-1)).flatten(2).sum(-1)
+    if not told:
+        later = graph.groups.keys() - {*settled, group}
+        mine, theirs = (
+            incoming(own, graph, group, names=client.tensors, widths=client.wide, later=later).double()
+            for own in (client.placed, others)
+        )
+        gain = mine @ theirs.mT
     best = _reassigned(gain, client.maps[group])
     result = {group: best}
     for name, chosen in options.items():

@@ -77,10 +77,11 @@ def check_moments(moments: Sequence[Moments], graph: UnitGraph, *, widths: Seque
             if read is None:
                 raise InputError(f"moments of model {number}: {name!r} is no tensor that reads the units of one group")
             wanted = (width[read.group], width[read.group])
-            if tuple(found.shape) != wanted or not bool(found.isfinite().all()):
+            if not isinstance(found, Tensor) or tuple(found.shape) != wanted or not bool(found.isfinite().all()):
+                what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
                 raise InputError(
                     f"moments of model {number}: {name!r} must be a finite covariance of shape {wanted}, as "
-                    f"`fedma.moments` gives it; found shape {tuple(found.shape)}"
+                    f"`fedma.moments` gives it; found {what}"
                 )
 
 

@@ -1,7 +1,9 @@
 """The steps of matching on a unit graph: which tensors become complete when one more group is matched."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from fedma.matching.alignment import beside, blocks_first
 from fedma.units import UnitGraph
 
 
@@ -19,29 +21,45 @@ class Step:
 
 
 def steps(graph: UnitGraph) -> tuple[Step, ...]:
-    """One step for each group in order, and a last one for what is averaged unmatched.
+    """One step for each group in order, blocks before what they hold, and a last one for what is averaged unmatched.
 
     A tensor that reads units and makes units is complete once all its groups are. One that reads units and makes
     none (the output layer) belongs to the last step. One that reads nothing (a bias, a normalisation) goes with the
     tensor that made its units last before it in the forward pass. So a network of layers in a row gives exactly the
     paper's steps, and in a residual network a normalisation waits for the branch that it normalises. A group that
-    completes no tensor (attention heads, whose dimensions come next) shares the next group's step.
+    completes no tensor (attention heads, whose dimensions come next) shares the next group's step, in which those whose
+    tensors wait for no other group come first.
 
     Source: FedMA, Algorithm 1, generalised from layers to unit groups.
     """
     result: list[Step] = []
     waiting: tuple[str, ...] = ()
-    for group, tensors in zip([*graph.groups, None], _completed(graph), strict=True):
+    for group, tensors in zip([*blocks_first(graph), None], _completed(graph), strict=True):
         waiting = waiting if group is None else (*waiting, group)
         if tensors or group is None:
-            result.append(Step(waiting, tensors))
+            result.append(Step(_in_order(waiting, tensors, graph), tensors))
             waiting = ()
     return tuple(result)
 
 
+def _in_order(groups: Sequence[str], tensors: Collection[str], graph: UnitGraph) -> tuple[str, ...]:
+    """The groups of a step, blocks first, and none that waits for another before one that waits for none."""
+    order: list[str] = []
+    while waiting := [group for group in groups if group not in order]:
+        able = [group for group in waiting if not set(graph.groups[group].per) & set(waiting)]
+        order.append(next((group for group in able if not _waits(graph, group, tensors, waiting)), able[0]))
+    return tuple(order)
+
+
+def _waits(graph: UnitGraph, group: str, tensors: Collection[str], waiting: Collection[str]) -> bool:
+    """Whether some of these tensors make the group's units out of units of other groups that wait."""
+    places = (place for place in graph.places(group) if place.role == "out" and place.tensor in tensors)
+    return any(beside(graph, place, group) & (set(waiting) - {group}) for place in places)
+
+
 def _completed(graph: UnitGraph) -> list[tuple[str, ...]]:
-    """For each group the tensors that it completes, and last those of the output layer."""
-    made = {group: number for number, group in enumerate(graph.groups)}
+    """For each group, blocks first, the tensors that it completes, and last those of the output layer."""
+    made = {group: number for number, group in enumerate(blocks_first(graph))}
     order = dict(made)
     reads = {tensor for tensor, _ in graph.incoming}
     result: list[list[str]] = [[] for _ in range(len(order) + 1)]

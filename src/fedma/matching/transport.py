@@ -10,6 +10,7 @@ from torch import Tensor
 from fedma.errors import MatchingError, MissingExtra
 from fedma.matching.alignment import blocks_first, checked, compared, inner, rows, telling, transform
 from fedma.matching.average import average
+from fedma.matching.features import incoming, left_in_place
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths
 
@@ -52,7 +53,8 @@ def ot_fuse(
     Source: OT fusion (Singh & Jaggi, NeurIPS 2020), algorithm 1. Departures: where widths differ, what reads a unit is
         divided among its parts (columns sum to 1) while what makes it is averaged (rows sum to 1), where the paper
         averages both and so shrinks or inflates sums; running statistics are averaged as what makes a unit; blocks are
-        compared by the best that their inner units can do.
+        compared by the best that their inner units can do, and units that only tensors of several unmatched groups
+        tell apart by second moments, as `incoming` has them.
     """
     checked(models, graph)
     moved = [dict(models[0])]
@@ -101,6 +103,7 @@ def couplings(
         if cost is not None:
             maps[group] = _batched(cost)
         elif widths[0][group] == widths[1][group]:
+            left_in_place(group)
             lead = [widths[0][block] for block in graph.groups[group].per]
             maps[group] = torch.eye(widths[0][group], dtype=torch.float64).expand(*lead, -1, -1)
         else:
@@ -122,7 +125,7 @@ def _costs(
 ) -> Tensor | None:
     """Squared distances of incoming vectors, (blocks…, anchor units, client units); with the best of inner units.
 
-    None where no tensor has a say.
+    Where unsettled groups index all tensors, those of second moments; None where no tensor has a say.
     """
     pair = _incoming((anchor, moved), graph, group, settled=settled, widths=widths)
     cost = _distances(*pair) if pair else None
@@ -132,6 +135,13 @@ def _costs(
             each = _distances(pair[0].movedim(dim, 0).unsqueeze(1), pair[1].movedim(dim, 0))
             best = (_batched(each) * each).flatten(2).sum(-1)
             cost = best if cost is None else cost + best
+    if cost is None:
+        later = graph.groups.keys() - {*settled, group}
+        one, other = (
+            incoming(model, graph, group, names=moved, widths=own, later=later)
+            for model, own in zip((anchor, moved), widths, strict=True)
+        )
+        cost = _distances(one, other) if one.shape[-1] else None
     return cost
 
 

@@ -132,6 +132,9 @@ class UnitGraph:
         """Wide weights that hold the narrow ones: places of no narrow unit are zero, a running variance there is one.
 
         Args: as for `gather`, with narrow tensors.
+
+        Raises:
+            GraphError: a tensor is of another shape than its layout has at the widths of `maps`.
         """
         variances = {variance for _, variance in self.statistics}
         wide: Weights = {}
@@ -139,6 +142,11 @@ class UnitGraph:
             if not self.groups_of(name) & set(maps):
                 wide[name] = tensor.clone()
                 continue
+            narrow = self.shape(name, {**widths, **{group: units.shape[-1] for group, units in maps.items()}})
+            if tuple(tensor.shape) != narrow:
+                raise GraphError(
+                    f"tensor {name!r} has shape {tuple(tensor.shape)}, its layout at these widths {narrow}"
+                )
             wide[name] = tensor.new_full(self.shape(name, widths), float(name in variances))
             wide[name][self.index(name, maps, widths)] = tensor
         return wide

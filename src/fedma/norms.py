@@ -1,0 +1,104 @@
+"""Normalisations of a fused model, which averages of the models' own do not make."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
+
+from fedma.errors import InputError
+from fedma.units.inputs import Inputs, evaluating
+
+_UNIT = 1e-3
+"""How far from one the length of a unit vector may be, in half precision too."""
+
+
+def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Estimate the running statistics of a model's normalisations anew, in place, on samples without labels.
+
+    Averaged units vary less than the units they average; their own statistics restore the scale. Batch and instance
+    normalisations that keep running statistics take the plain mean over the batches.
+
+    Args:
+        model: a fused model.
+        batches: inputs, each as for `fuse`; a few hundred samples in batches of the training's size will do.
+
+    Raises:
+        InputError: no batch, a batch that the model does not run on, statistics that would not be finite. The model is
+            then as it was.
+
+    Source: REPAIR (Jordan et al., ICLR 2023), for networks with batch normalisation.
+    """
+    samples = [Inputs.of(batch) for batch in batches]
+    if not samples:
+        raise InputError("there are no batches to estimate statistics on; give at least one")
+    norms = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, _NormBase) and module.track_running_stats
+    }
+    before = [(buffer, buffer.clone()) for norm in norms.values() for buffer in norm.buffers(recurse=False)]
+    momenta = [norm.momentum for norm in norms.values()]
+    try:
+        with evaluating(model):
+            _estimate(model, list(norms.values()), samples)
+        for path, norm in norms.items():
+            if not all(bool(buffer.isfinite().all()) for buffer in norm.buffers(recurse=False)):
+                raise InputError(f"the statistics of {path!r} are not finite on these batches; look for bad inputs")
+    except BaseException:
+        for buffer, values in before:
+            buffer.copy_(values)
+        raise
+    finally:
+        for norm, momentum in zip(norms.values(), momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _estimate(model: nn.Module, norms: Sequence[_NormBase], samples: Sequence[Inputs]) -> None:
+    """Let these normalisations see all samples; their momenta change."""
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+    for number, batch in enumerate(samples):
+        for norm in norms:  # the plain mean over all batches, which instance norms do not take of themselves
+            norm.momentum = None if isinstance(norm, _BatchNorm) else 1 / (number + 1)
+        try:
+            model(*batch.args, **batch.kwargs)
+        except Exception as error:
+            raise InputError(
+                f"{type(model).__name__} does not run on batch {number}: {type(error).__name__}: {error}; give inputs "
+                "without labels, and leave out a last batch of one sample"
+            ) from error
+
+
+def settle_spectral_norms(model: nn.Module) -> None:
+    """Give spectral norms the singular vectors of the weights that they scale, in place.
+
+    Averages of them are none, unless they agree: then they are unit vectors still, and stay.
+    """
+    with evaluating(model):
+        for matrix, left, right in _spectral_norms(model):
+            if all(abs(float(vector.double().norm()) - 1) < _UNIT for vector in (left, right)):
+                continue
+            vectors, _, others = torch.linalg.svd(matrix.double(), full_matrices=False)
+            left.copy_(vectors[:, 0])
+            right.copy_(others[0])
+
+
+def _spectral_norms(model: nn.Module) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The weights under a spectral norm as matrices, each with its buffers of singular vectors, left and right."""
+    for module in model.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                weight, left, right = (getattr(module, f"{hook.name}_{part}") for part in ("orig", "u", "v"))
+                yield hook.reshape_weight_to_matrix(weight), left, right
+        if isinstance(module, ParametrizationList) and module.is_tensor:
+            value = module.original
+            for step in module:
+                if isinstance(step, _SpectralNorm) and value.dim() > 1:
+                    yield step._reshape_weight_to_matrix(value), step._u, step._v
+                value = step(value)
