@@ -187,8 +187,10 @@ def test_methods_run_apart_share_a_table(tmp_path: Path) -> None:
     ]
 
 
-def test_a_repeated_run_counts_once_and_is_noted(tmp_path: Path) -> None:
-    first, second = (run_folder(tmp_path / name, [line("fedma", 1, a)]) for name, a in (("a", 0.5), ("b", 0.7)))
+@pytest.mark.parametrize("changed", [{}, {"workers": 2}, {"device": "cpu"}])
+def test_a_repeated_run_counts_once_and_is_noted(tmp_path: Path, changed: dict[str, object]) -> None:
+    first = run_folder(tmp_path / "a", [line("fedma", 1, 0.5)])
+    second = run_folder(tmp_path / "b", [line("fedma", 1, 0.7)], **changed)
     runs = [read(first), read(second)]
     (row,) = rows(runs)
     assert (row["seeds"], row["accuracy"]) == (1, 70.0)

@@ -154,7 +154,6 @@ class _Method:
             initial=initial[members[0]] if common else {},
             widths=federation.widths,
         )
-        self.exchanges = server.exchanges
         self.engine.reset(initial, held=held if standing else {})
         standing = standing or Standing(self.name, server.start(), budget=self.budget)
         self.started = time.monotonic() - standing.seconds
