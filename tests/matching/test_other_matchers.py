@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fedma.errors import MatchingError, MissingExtra
 from fedma.matching import average, original_order
 from fedma.matching.alignment import agreement, checked, in_place, transform, widest
-from fedma.matching.c2m3 import _direction, _gradient, _Line, _matrices, _mixed, c2m3
+from fedma.matching.c2m3 import _ahead, _gradient, _Line, _matrices, _mixed, _Soft, c2m3
 from fedma.matching.rebasin import Placed, _best, rebasin
 from fedma.matching.transport import ot_fuse, transport
 from fedma.models.networks import mlp
@@ -158,18 +158,18 @@ def test_a_step_goes_to_the_largest_objective_on_its_line(kind: str) -> None:
     graph = network(kind, 1)[1]
     tensors = checked([network(kind, seed)[0] for seed in (1, 2, 3)], graph)
     soft = [soft_matrices(graph, seed) for seed in range(3)]
-    here = moved_by(tensors, graph, soft)
-    others = [{n: here[j - 1][n] + here[j - 2][n] for n in here[j]} for j in range(3)]
-    directions = [_direction(*each, graph) for each in zip(tensors, others, soft, strict=True)]
-    goals = [_matrices(maps, graph.widths) for maps in directions]
-    line = _Line.between(tensors, graph, soft, goals)
+    begun = [_Soft(*each) for each in zip(soft, moved_by(tensors, graph, soft), strict=True)]
+    goals = [begun[0], *(_ahead(tensors[j], begun, j, graph) for j in (1, 2))]
+    line = _Line.between(tensors, graph, begun, goals)
     step, gain = line.best()
-    torch.testing.assert_close(line.at(0.0), here)
+    joint = [agreement([client.placed for client in line.at(at)]) for at in (0.0, step, *(k / 20 for k in range(21)))]
     assert gain > 0
-    assert agreement(line.at(step)) == pytest.approx(agreement(here) + gain)
-    assert all(agreement(line.at(k / 20)) <= agreement(line.at(step)) + 1e-9 for k in range(21))
-    half = [_mixed(a, b, 0.5) for a, b in zip(soft, goals, strict=True)]
-    torch.testing.assert_close(line.at(0.5), moved_by(tensors, graph, half))
+    assert joint[1] == pytest.approx(joint[0] + gain)
+    assert max(joint) <= joint[1] + 1e-9
+    for at in (0.0, 0.5, step, 1.0):
+        mixed = [_mixed(a.maps, b.maps, at) for a, b in zip(begun, goals, strict=True)]
+        torch.testing.assert_close([client.maps for client in line.at(at)], mixed)
+        torch.testing.assert_close([client.placed for client in line.at(at)], moved_by(tensors, graph, mixed))
 
 
 @LAW

@@ -43,19 +43,15 @@ def c2m3(
     """
     tensors = checked(models, graph)
     _check_widths(widths)
-    begun = _start(tensors, graph, widths[0])
-    soft = [_matrices(client.maps, widths[0]) for client in begun]
-    placed = [client.placed for client in begun]
+    here = [_Soft.of(client) for client in _start(tensors, graph, widths[0])]
     for _ in range(sweeps):
-        directions = [_direction(tensors[j], _others(placed, j), soft[j], graph) for j in range(1, len(models))]
-        goals = [soft[0], *(_matrices(maps, widths[0]) for maps in directions)]
-        line = _Line.between(tensors, graph, soft, goals)
+        there = [here[0], *(_ahead(tensors[j], here, j, graph) for j in range(1, len(models)))]
+        line = _Line.between(tensors, graph, here, there)
         step, gain = line.best()
         if gain <= 0:
             break
-        soft = [_mixed(own, goal, step) for own, goal in zip(soft, goals, strict=True)]
-        placed = line.at(step)
-    rounded = [{group: assign(matrix.mT) for group, matrix in own.items()} for own in soft]
+        here = line.at(step)
+    rounded = [{group: assign(matrix.mT) for group, matrix in own.maps.items()} for own in here]
     return {group: tuple(own[group] for own in rounded) for group in graph.groups}
 
 
@@ -90,15 +86,30 @@ def _mixed(own: Maps, goal: Maps, step: float) -> dict[str, Tensor]:
     return {group: torch.lerp(matrix, goal[group], step) for group, matrix in own.items()}
 
 
-def _others(placed: Sequence[Weights], client: int) -> Weights:
-    """The sum of the other clients' tensors."""
-    others = [own for number, own in enumerate(placed) if number != client]
-    return {name: torch.stack([own[name] for own in others]).sum(0) for name in placed[0]}
+@dataclass(frozen=True)
+class _Soft:
+    """One client under soft permutations.
+
+    Attributes:
+        maps: per group a doubly stochastic matrix (blocks…, slots, units).
+        placed: its tensors, these matrices applied.
+    """
+
+    maps: Maps
+    placed: Weights
+
+    @classmethod
+    def of(cls, client: Placed) -> "_Soft":
+        return cls(_matrices(client.maps, client.wide), client.placed)
 
 
-def _direction(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph) -> dict[str, Tensor]:
-    """Per group the permutation of largest inner product with the objective's gradient: unit → slot."""
-    return {group: assign(_gradient(tensors, others, soft, graph, group).mT) for group in graph.groups}
+def _ahead(tensors: Weights, clients: Sequence[_Soft], number: int, graph: UnitGraph) -> _Soft:
+    """The client under the permutation, for each group, of largest inner product with the objective's gradient."""
+    soft = clients[number].maps
+    others = [own.placed for j, own in enumerate(clients) if j != number]
+    joint = {name: torch.stack([own[name] for own in others]).sum(0) for name in tensors}
+    maps = {group: assign(_gradient(tensors, joint, soft, graph, group).mT) for group in graph.groups}
+    return _Soft.of(Placed.at(tensors, maps, graph, {group: matrix.shape[-1] for group, matrix in soft.items()}))
 
 
 def _gradient(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph, group: str) -> Tensor:
@@ -122,32 +133,44 @@ def _gradient(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph, g
 
 @dataclass(frozen=True)
 class _Line:
-    """All clients' tensors as polynomials of the step: per tensor its coefficients, (powers, clients, …)."""
+    """All clients' tensors as polynomials of the step from one set of matrices to another.
+
+    Attributes:
+        powers: per tensor its coefficients, (powers, clients, …).
+        here: the clients at step 0.
+        there: at step 1.
+    """
 
     powers: Mapping[str, Tensor]
+    here: Sequence[_Soft]
+    there: Sequence[_Soft]
 
     @classmethod
     def between(
-        cls, tensors: Sequence[Weights], graph: UnitGraph, soft: Sequence[Maps], goals: Sequence[Maps]
+        cls, tensors: Sequence[Weights], graph: UnitGraph, here: Sequence[_Soft], there: Sequence[_Soft]
     ) -> "_Line":
-        """The line from one set of matrices to another. A tensor's degree is the number of matrices it meets."""
-        widths = {group: matrix.shape[-1] for group, matrix in soft[0].items()}
+        """The line from here to there; a client that is the same at both ends stays.
+
+        A tensor's degree is the number of matrices it meets; its values at the two ends are known.
+        """
+        widths = {group: matrix.shape[-1] for group, matrix in here[0].maps.items()}
         powers = {}
-        for name in tensors[0]:
-            degree = sum(len(graph.groups_on(name, axis)) for axis in range(tensors[0][name].dim()))
+        for name, tensor in tensors[0].items():
+            degree = sum(len(graph.groups_on(name, axis)) for axis in range(tensor.dim()))
             nodes = torch.linspace(0, 1, degree + 1, dtype=torch.float64)
-            values = [
-                torch.stack(
-                    [
-                        transform(own[name], graph, name, maps=_mixed(a, b, float(node)), widths=widths)
-                        for own, a, b in zip(tensors, soft, goals, strict=True)
-                    ]
-                )
-                for node in nodes
+            between = [
+                [
+                    transform(own[name], graph, name, maps=_mixed(a.maps, b.maps, float(node)), widths=widths)
+                    if a is not b
+                    else a.placed[name]
+                    for own, a, b in zip(tensors, here, there, strict=True)
+                ]
+                for node in nodes[1:-1]
             ]
-            weights = torch.linalg.inv(torch.vander(nodes, increasing=True))
-            powers[name] = torch.tensordot(weights.to(values[0].dtype), torch.stack(values), 1)
-        return cls(powers)
+            values = [[own.placed[name] for own in here], *between, [own.placed[name] for own in there]]
+            weights = torch.linalg.inv(torch.vander(nodes, increasing=True)).to(tensor.dtype)
+            powers[name] = torch.tensordot(weights, torch.stack([torch.stack(each) for each in values]), 1)
+        return cls(powers, here, there)
 
     def best(self) -> tuple[float, float]:
         """The step in [0, 1] of largest objective, and its gain; none where it is too small to count."""
@@ -166,9 +189,12 @@ class _Line:
         gain = float(total(step) - total(0.0))
         return step, gain if gain > _ENOUGH * norm else 0.0
 
-    def at(self, step: float) -> list[Weights]:
-        """Each client's tensors at this step."""
+    def at(self, step: float) -> list[_Soft]:
+        """The clients at this step."""
         sums = {
             name: torch.tensordot(step ** torch.arange(len(p), dtype=p.dtype), p, 1) for name, p in self.powers.items()
         }
-        return [{name: own[j] for name, own in sums.items()} for j in range(len(next(iter(sums.values()))))]
+        return [
+            _Soft(_mixed(a.maps, b.maps, step), {name: own[j] for name, own in sums.items()})
+            for j, (a, b) in enumerate(zip(self.here, self.there, strict=True))
+        ]
