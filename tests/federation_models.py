@@ -1,10 +1,11 @@
 """Factories as a user would write them, for `--model federation_models:NAME`."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from networks import Speaker
 
-__all__ = ["Speaker", "broken", "good", "number", "three_outputs", "wrong_inputs"]
+__all__ = ["Speaker", "broken", "complex_weights", "good", "number", "three_outputs", "wrong_inputs"]
 
 
 def good() -> nn.Module:
@@ -25,3 +26,16 @@ def broken() -> nn.Module:
 
 def number() -> int:
     return 3
+
+
+def complex_weights() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), _Complex())
+
+
+class _Complex(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(64, 10, dtype=torch.complex64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs.to(torch.complex64) @ self.w).abs()

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from fedma.algorithms import Reply
 from fedma.data import load
 from fedma.errors import InputError, ReplyError
+from fedma.experiments.federation import _device
 from fedma.experiments.record import load_model
 from fedma.experiments.run import run
 from fedma.experiments.settings import METHODS, Settings, from_toml
@@ -119,7 +120,9 @@ def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
         ({"lr": -1.0}, "lr must be positive"),
         ({"model": "federation_models:three_outputs"}, "10 classes"),
         ({"model": "federation_models:wrong_inputs"}, "does not take inputs"),
+        ({"model": "federation_models:complex_weights"}, "'1.w' is torch.complex64"),
         ({"device": "abacus"}, "device 'abacus'"),
+        ({"device": "cuda:700"}, "device 'cuda:700'"),
         ({"method": ("fedavg",), "equal_bytes": True}, "add fedma"),
         ({"partition": "natural"}, "natural"),
         ({"partition": "diagonal"}, "diagonal"),
@@ -194,3 +197,10 @@ def test_participation_draws_other_clients_each_round(tmp_path: Path) -> None:
     assert len(set().union(*asked)) > 2
     first, again = results(tmp_path / "run"), results(run(settings, tmp_path / "again", Silent()))
     assert [line["loss"] for line in first] == [line["loss"] for line in again]
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [_device(name) for name in ("auto", "cuda", "cuda:1", "cpu")] == ["cuda", "cuda", "cuda:1", "cpu"]
+    with pytest.raises(InputError, match=r"'cuda:2' cannot be used here: .* numbered 0 to 1"):
+        _device("cuda:2")

@@ -82,6 +82,18 @@ def test_permuted_copies_come_back(matcher: Callable, kind: str, seed: int) -> N
         torch.testing.assert_close(graph.gather(fused, slots), model, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("matcher", MATCHERS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("power", [-100, 100])
+def test_scale_does_not_matter(matcher: Callable, power: int) -> None:
+    """Not even where the squares of float32 weights overflow or vanish."""
+    graph = network("cnn", 1)[1]
+    models = [{n: t.float() for n, t in network("cnn", seed)[0].items()} for seed in range(3)]
+    scaled = [{n: t * 2.0**power for n, t in model.items()} for model in models]
+    wanted, found = (matcher(own, graph, widths=[graph.widths] * 3) for own in (models, scaled))
+    for group, maps in wanted.items():
+        assert all(torch.equal(a, b) for a, b in zip(maps, found[group], strict=True))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_transport_brings_permuted_copies_to_the_first_one(kind: str, seed: int) -> None:

@@ -66,6 +66,11 @@ class Expected:
         return self.reply(ask).bytes + _SPARE
 
 
+def parameters(models: Sequence[Weights]) -> int:
+    """How many these models have, all together, running statistics included."""
+    return sum(tensor.numel() for own in models for tensor in own.values() if tensor.is_floating_point())
+
+
 @dataclass(frozen=True)
 class Fault:
     """A reply that was refused: whose, what kind of fault, and all that is known of it."""

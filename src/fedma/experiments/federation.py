@@ -153,7 +153,7 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
     dataset = replace(dataset, test=shared_test(dataset, parts))
     template = _model(settings, dataset, None)
     example = model_inputs(dataset.train.inputs[:2])
-    _check_outputs(template, example, settings.model, len(dataset.classes))
+    _check_model(template, example, settings.model, len(dataset.classes))
     graph = units(template, example)
     everyone = torch.cat(list(parts))
     hiding = privacy(settings)
@@ -218,8 +218,14 @@ def _model(settings: Settings, dataset: Dataset, client: int | None) -> nn.Modul
     )
 
 
-def _check_outputs(model: nn.Module, example: torch.Tensor, name: str, classes: int) -> None:
-    """The model takes the data's inputs and makes one output for each class."""
+def _check_model(model: nn.Module, example: torch.Tensor, name: str, classes: int) -> None:
+    """The model takes the data's inputs, makes one output for each class, and has real weights."""
+    for parameter, tensor in model.named_parameters():
+        if tensor.is_complex():
+            raise InputError(
+                f"model {name!r}: parameter {parameter!r} is {tensor.dtype}, and complex weights cannot be trained "
+                "or averaged here; keep real and imaginary parts as two parameters"
+            )
     try:
         with torch.no_grad():
             outputs = model.eval()(example)
@@ -241,10 +247,12 @@ def _device(name: str) -> str:
     gpus = torch.cuda.device_count()
     if name == "auto":
         return "cuda" if gpus else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name.startswith("cuda") and gpus:
-        return name
     try:
-        torch.zeros(1, device=name)
+        device = torch.device(name)
+        if device.type != "cuda" or not gpus:
+            torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise InputError(f"device {name!r} cannot be used here: the GPUs of this machine are numbered 0 to {gpus - 1}")
     return name

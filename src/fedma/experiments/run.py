@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedma.algorithms import Algorithm
-from fedma.algorithms.replies import Expected, check, check_models
+from fedma.algorithms.replies import Expected, check, check_models, parameters
 from fedma.data import Dataset
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import CheckpointError, InputError
@@ -133,8 +133,8 @@ class _Method:
         kinds = Counter(tuple(federation.widths_of(client).values()) for client in federation.members)
         groups = list(federation.graph.widths)
         self.widest = dict(zip(groups, map(max, zip(*kinds, strict=True)), strict=True))
-        parameters = {kind: self.expected.parameters(dict(zip(groups, kind, strict=True))) for kind in kinds}
-        self.client_parameters = sum(count * parameters[kind] for kind, count in kinds.items()) / kinds.total()
+        sizes = {kind: self.expected.parameters(dict(zip(groups, kind, strict=True))) for kind in kinds}
+        self.client_parameters = sum(count * sizes[kind] for kind, count in kinds.items()) / kinds.total()
         self.budget = budget
         self.bound = budget if name in AVERAGING else None
         """No further round where it would pass so many bytes."""
@@ -233,7 +233,7 @@ class _Method:
             "clients": self.answered,
             "local_epochs": standing.traffic.local_epochs,
             "samples_seen": standing.traffic.samples_seen,
-            "parameters": sum(_parameters(weights) for weights in models),
+            "parameters": parameters(models),
             "client_parameters": self.client_parameters,
             "widths": self._widths(models[0]),
             "seconds": round(time.monotonic() - self.started, 3),
@@ -256,7 +256,3 @@ class _Method:
         """Per group, the widest client's width and the global model's."""
         found = self.federation.graph.widths_in(weights)
         return {group: [width, found[group]] for group, width in self.widest.items()}
-
-
-def _parameters(weights: Weights) -> int:
-    return sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point())

@@ -25,7 +25,8 @@ def compared(weights: Mapping[str, Tensor], graph: UnitGraph) -> list[str]:
 
 
 def checked(models: Sequence[Weights], graph: UnitGraph) -> list[Weights]:
-    """Each model's compared tensors.
+    """Each model's compared tensors; all by one power of two smaller or larger where their squares would overflow or
+    vanish, which changes no assignment.
 
     Raises:
         MatchingError: weights that are not finite, naming client and tensor; no client.
@@ -33,13 +34,21 @@ def checked(models: Sequence[Weights], graph: UnitGraph) -> list[Weights]:
     if not models:
         raise MatchingError("there is no client to match; give at least one")
     names = compared(models[0], graph)
+    largest = 0.0
     for number, model in enumerate(models):
         for name in names:
-            if not bool(model[name].isfinite().all()):
+            size = float(model[name].abs().max()) if model[name].numel() else 0.0
+            if not math.isfinite(size):
                 raise MatchingError(
                     f"client {number}: {name!r} holds values that are not finite; leave this client out"
                 )
-    return [{name: model[name] for name in names} for model in models]
+            largest = max(largest, size)
+    scale = 1.0 if largest == 0 or _USUAL[0] < largest < _USUAL[1] else 2.0 ** -max(math.frexp(largest)[1], -126)
+    return [{name: model[name] if scale == 1 else model[name] * scale for name in names} for model in models]
+
+
+_USUAL = (1e-12, 1e12)
+"""Largest weights whose products float32 holds, sums over the units of a layer included."""
 
 
 def widest(widths: Sequence[Widths]) -> dict[str, int]:

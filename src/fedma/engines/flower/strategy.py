@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid, strategy
 
 from fedma.algorithms import Algorithm, Ask, Reply, State
-from fedma.algorithms.replies import Expected
+from fedma.algorithms.replies import Expected, parameters
 from fedma.engines.flower.exchange import Errand, Exchange, Outcome
 from fedma.engines.flower.records import Parcel
 from fedma.engines.flower.roster import Roster
@@ -255,7 +255,7 @@ class Strategy(strategy.Strategy):
             "clients": len(progress.lines[-1]["answered"]),
             "local_epochs": progress.traffic.local_epochs,
             "samples_seen": progress.traffic.samples_seen,
-            "parameters": sum(_parameters(model) for model in models),
+            "parameters": parameters(models),
             "client_parameters": self._expected.parameters({}),
             "widths": {group: [width, found[group]] for group, width in graph.widths.items()},
             "seconds": round(progress.seconds, 3),
@@ -268,10 +268,6 @@ def _plan(algorithm: Algorithm) -> str:
     own = {name: value for name, value in vars(algorithm).items() if name not in ("initial", "steps")}
     own["graph"] = own["graph"].widths
     return f"{type(algorithm).__name__}({', '.join(f'{name}={value!r}' for name, value in sorted(own.items()))})"
-
-
-def _parameters(weights: Weights) -> int:
-    return sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point())
 
 
 def _values(value: Any) -> dict[str, Any]:
