@@ -18,8 +18,8 @@ class Reproduce:
     again.
 
     Attributes:
-        name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, data-efficiency, bias, local-epochs, growth or
-            ablation.
+        name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, cifar10-resnet20, data-efficiency, bias, local-epochs, growth
+            or ablation.
         scale: small, which takes two cores an hour or two; medium (cifar10-vgg9, shakespeare-lstm), one GPU half an
             hour with --jobs 6; or paper, the full setting, for those with days of one.
         seeds: of the runs; by default the experiment's own.

@@ -8,6 +8,7 @@ from fedma.errors import InputError
 from fedma.experiments.reproduce.ablation import ABLATION
 from fedma.experiments.reproduce.bias import BIAS
 from fedma.experiments.reproduce.cell import Experiment, Scale
+from fedma.experiments.reproduce.cifar10_resnet20 import CIFAR10_RESNET20
 from fedma.experiments.reproduce.cifar10_vgg9 import CIFAR10_VGG9
 from fedma.experiments.reproduce.data_efficiency import DATA_EFFICIENCY
 from fedma.experiments.reproduce.driver import Reproduction
@@ -21,6 +22,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "mnist-lenet": MNIST_LENET,
     "cifar10-vgg9": CIFAR10_VGG9,
     "shakespeare-lstm": SHAKESPEARE_LSTM,
+    "cifar10-resnet20": CIFAR10_RESNET20,
     "data-efficiency": DATA_EFFICIENCY,
     "bias": BIAS,
     "local-epochs": LOCAL_EPOCHS,
