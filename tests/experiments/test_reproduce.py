@@ -26,7 +26,10 @@ from fedma.experiments.reproduce.driver import Reproduction
 from fedma.experiments.reproduce.jobs import side_by_side
 from fedma.experiments.settings import Settings
 from fedma.experiments.watch import SILENT, Silent, Watch
+from fedma.matching.steps import steps
+from fedma.models import build
 from fedma.report import Course, Ends, read_experiment
+from fedma.units import units
 from interrupting import Stop
 
 TINY = Settings(model="mlp", clients=3, alpha=1.0, rounds=2, local_epochs=1, output_epochs=1, limit=200, workers=1)
@@ -73,6 +76,15 @@ def test_courses_compare_common_and_independent_starts_with_tuned_settings(name:
         assert lines[f"{method}, independent start"] == replace(lines[method], init="independent")
         assert lines[method].rounds == 2 * lines[f"tuning {method}"].rounds
     assert {"FedMA", "FedAvgM", "FedAdam", "Ensemble", "Pooled"} <= set(lines)
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_fedavg_trains_on_resnet20_as_many_local_epochs_as_fedma(scale: Scale) -> None:
+    lines = {one.line: one.settings for one in planned("cifar10-resnet20", scale)}
+    fedma, later = lines["FedMA"], lines["FedMA"].retrain_epochs or lines["FedMA"].local_epochs
+    count = len(steps(units(build("resnet20", (3, 32, 32), 10, seed=0), torch.zeros(2, 3, 32, 32))))
+    trained = fedma.local_epochs + (count - 2) * later + (fedma.output_epochs or 3 * later)
+    assert lines["FedAvg, as many local epochs"].local_epochs == trained
 
 
 @pytest.fixture(scope="module")
