@@ -93,6 +93,17 @@ def test_identity_is_plain_averaging(name: str, seed: int) -> None:
         torch.testing.assert_close(tensor, (own[0] + own[1] + 2 * own[2]) / 4, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+@pytest.mark.parametrize("grow", [True, False])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "deep", "residual", "attention"])
+def test_a_model_that_outweighs_all_others_is_the_fused_one(name: str, grow: bool, fitted: bool) -> None:
+    x = INPUTS.double()
+    own = made if name in ("residual", "attention") else lambda name, *, seed: network(name, seed)
+    models = [own(name, seed=j).double() for j in range(3)]
+    fusion = fedma.fuse(models, x, weights=[1.0, 1e12, 2.0], grow=grow, fitted=fitted)
+    torch.testing.assert_close(outputs(fusion.model, x), outputs(models[1], x), rtol=1e-7, atol=1e-7)
+
+
 def test_models_of_different_widths_fuse() -> None:
     with torch.random.fork_rng():
         torch.random.manual_seed(0)

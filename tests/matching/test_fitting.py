@@ -45,7 +45,7 @@ def test_fitted_units_come_nearer_than_placed_ones(seed: int) -> None:
     random = generator(seed, "near")
     rows = [torch.randn(8, 5, generator=random, dtype=torch.float64) for _ in range(3)]
     assignments = [torch.randperm(8, generator=random) for _ in range(3)]
-    means = slot_means(rows, assignments)
+    means = slot_means(rows, assignments, [1.0, 2.0, 3.0])
     inputs = torch.randn(20_000, 5, generator=random, dtype=torch.float64)
     slots = (inputs @ means.T).relu()
     for own, placed in zip(rows, assignments, strict=True):

@@ -14,10 +14,10 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from cells import SCHEMES, TASKS, Cell, Shared, cells, compute, shared, train, trained
@@ -30,6 +30,7 @@ from fedma.data import model_inputs
 from fedma.errors import FedmaError
 from fedma.matching import MATCHERS
 from fedma.training import evaluate
+from fedma.training.compute import Precision
 
 FRESH = 200
 """Samples of each client that batch-norm statistics are estimated anew on."""
@@ -52,6 +53,8 @@ def main() -> None:
     """Run one stage."""
     options = _options()
     torch.set_num_threads(1)
+    if options.precision:
+        TASKS.update({name: replace(task, precision=options.precision) for name, task in TASKS.items()})
     if options.stage == "table":
         for file in options.into:
             write(options.results, file)
@@ -152,6 +155,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="+", default=[5, 2, 16])
     parser.add_argument("--schemes", nargs="+", choices=schemes, default=schemes)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), help="of all models, where it is not to be their own"
+    )
     parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--variant", nargs="+", type=_variant, default=[], metavar="NAME=JSON")
     parser.add_argument("--results", type=Path, default=RESULTS)

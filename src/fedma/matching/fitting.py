@@ -77,13 +77,13 @@ def drives(
 
 
 def directions(
-    rows: Sequence[Tensor], scales: Sequence[Tensor] | None, assignments: Sequence[Tensor]
+    rows: Sequence[Tensor], scales: Sequence[Tensor] | None, assignments: Sequence[Tensor], shares: Sequence[float]
 ) -> tuple[list[Tensor], Tensor]:
     """Each client's units and the slots as `fit` wants them, from `drives`: float64."""
-    slots = slot_means(rows, assignments)
+    slots = slot_means(rows, assignments, shares)
     if scales is None:
         return [own.double() for own in rows], slots
-    means = slot_means([scale[:, None] for scale in scales], assignments)
+    means = slot_means([scale[:, None] for scale in scales], assignments, shares)
     return [_scaled(*pair) for pair in zip(rows, scales, strict=True)], _scaled(slots, means[:, 0])
 
 
@@ -148,15 +148,15 @@ def _norms(graph: UnitGraph, group: str) -> list[str]:
     return [variance.rpartition(".")[0] for _, variance in graph.statistics if group in graph.groups_of(variance)]
 
 
-def slot_means(rows: Sequence[Tensor], assignments: Sequence[Tensor]) -> Tensor:
-    """The mean of each slot's owners: slots × features, float64."""
+def slot_means(rows: Sequence[Tensor], assignments: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """The mean of each slot's owners, weighted by the clients' shares: slots × features, float64."""
     slots = 1 + max(int(own.max()) for own in assignments)
     total = torch.zeros(slots, rows[0].shape[1], dtype=torch.float64)
-    owners = torch.zeros(slots, 1, dtype=torch.float64)
-    for own, placed in zip(rows, assignments, strict=True):
-        total[placed] += own.double()
-        owners[placed] += 1
-    return total / owners
+    mass = torch.zeros(slots, 1, dtype=torch.float64)
+    for own, placed, share in zip(rows, assignments, shares, strict=True):
+        total[placed] += share * own.double()
+        mass[placed] += share
+    return total / mass
 
 
 def fit(rows: Tensor, slots: Tensor, assignment: Tensor, *, ridge: float = RIDGE) -> Tensor:

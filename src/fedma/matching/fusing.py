@@ -1,5 +1,6 @@
 """The fused weights of models that were trained apart, without data."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -59,7 +60,9 @@ def fuse_weights(
         owned = _own_orders(assignments, graph, len(models))
         moved = [graph.scatter(model, own, wide) for model, own in zip(models, owned, strict=True)]
     else:
-        moved, assignments, wide = _matched(models, graph, widths, matcher, class_counts, tries=tries if fitted else 0)
+        moved, assignments, wide = _matched(
+            models, graph, widths, shares, matcher, class_counts, tries=tries if fitted else 0
+        )
         owned = _own_orders(assignments, graph, len(models))
     in_order: dict[str, Any] = {"owned": owned, "widths": wide, "shares": shares}
     fused = average(
@@ -77,6 +80,7 @@ def _matched(
     models: Sequence[Weights],
     graph: UnitGraph,
     widths: Sequence[Widths],
+    shares: Sequence[float],
     matcher: Matcher,
     class_counts: Tensor | None,
     *,
@@ -87,7 +91,9 @@ def _matched(
     moved = [dict(model) for model in models]
     assignments: Assignments = {}
     for step in steps(graph):
-        matched, carried = _best(moved, graph, step, widths=present, matcher=matcher, counts=class_counts, tries=tries)
+        matched, carried = _best(
+            moved, graph, step, widths=present, shares=shares, matcher=matcher, counts=class_counts, tries=tries
+        )
         maps = _own_orders(matched, graph, len(models))
         for own, width, order, kept in zip(moved, present, maps, carried, strict=True):
             width.update((group, slots(found)) for group, found in matched.items())
@@ -102,6 +108,7 @@ def _best(
     step: Step,
     *,
     widths: Sequence[Widths],
+    shares: Sequence[float],
     matcher: Matcher,
     counts: Tensor | None,
     tries: int,
@@ -119,13 +126,13 @@ def _best(
     for attempt in range(tries):
         seed = number(matcher.seed, "try", attempt) if attempt else matcher.seed
         matched = match(matcher=replace(matcher, seed=seed))
-        units, means = directions(rows, scales, matched[group])
+        units, means = directions(rows, scales, matched[group], shares)
         combinations = [fit(own, means, placed) for own, placed in zip(units, matched[group], strict=True)]
         lost = [
             unexplained(model, graph, group, rows=own, slots=means, combination=combination, widths=width)
             for model, own, combination, width in zip(models, units, combinations, widths, strict=True)
         ]
-        found.append((sum(lost), matched, combinations))
+        found.append((sum(map(operator.mul, lost, shares)), matched, combinations))
     _, matched, combinations = min(found, key=lambda attempt: attempt[0])
     return matched, [
         carry(model, graph, group, combination, widths=width)
