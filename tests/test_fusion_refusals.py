@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import fedma
+from federation_models import running_sums
 from fedma.cli import main
 from fedma.errors import GraphError, InputError, MatchingError
 from fedma.models import build
@@ -100,6 +101,15 @@ def test_complex_tensors_that_differ() -> None:
         fedma.fuse([drawn(lambda: Phased(learnt=True), seed) for seed in range(2)], X)
     same = [drawn(lambda: Phased(learnt=False), seed) for seed in range(2)]
     torch.testing.assert_close(weights(fedma.fuse(same, X).model)["phase"], weights(same[0])["phase"])
+
+
+def test_units_of_which_none_can_be_moved() -> None:
+    models = [drawn(running_sums, seed) for seed in range(2)]
+    x = torch.randn(5, 1, 8, 8)
+    with pytest.raises(GraphError, match=r"no units of this model can be matched: .* \(cumsum\)"):
+        fedma.fuse(models, x)
+    fused = fedma.fuse(models, x, matcher="identity").model
+    torch.testing.assert_close(fused[1].weight, (models[0][1].weight + models[1][1].weight) / 2)
 
 
 def test_what_is_no_list_of_models() -> None:

@@ -95,7 +95,8 @@ def fuse(
     Raises:
         InputError: no model, weights that are not positive, class counts or moments that do not fit, an unknown
             matcher or option.
-        GraphError: the models are not of one architecture or dtype, or have complex weights.
+        GraphError: the models are not of one architecture or dtype, have complex weights, or units of which none can
+            be moved.
         MatchingError: weights that are not finite or out of scale, widths that the matcher cannot join or that no
             model can have, a matching of one's own that cannot be used.
         MissingExtra: the matcher "ot" without POT.
@@ -117,6 +118,8 @@ def fuse(
     graphs = _graphs(models, example_inputs)
     own, widths = [_on_cpu(model) for model in models], [graph.widths for graph in graphs]
     check_alike(own, graphs[0], widths=widths)
+    if matcher != "identity":
+        graphs[0].check_movable()
     if class_counts is not None:
         class_counts = _counts(class_counts, len(models), graphs[0])
     if moments is not None:

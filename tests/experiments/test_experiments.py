@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 
 from fedma.algorithms import Reply
 from fedma.data import load
-from fedma.errors import InputError, ReplyError
+from fedma.errors import GraphError, InputError, ReplyError
 from fedma.experiments.federation import _device
 from fedma.experiments.record import load_model
 from fedma.experiments.run import run
-from fedma.experiments.settings import METHODS, Settings, from_toml
+from fedma.experiments.settings import METHODS, Method, Settings, from_toml
 from fedma.experiments.watch import Exchange, Silent
 from fedma.training import evaluate
 
@@ -98,6 +98,15 @@ def test_a_server_whose_own_steps_diverge_is_told(tmp_path: Path) -> None:
     with pytest.raises(ReplyError, match=r"global model has .* not finite, though no reply has: .*lower"):
         run(settings, tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["fedma", "pfnm"])
+def test_a_model_of_which_no_units_can_be_matched_is_refused(method: Method, tmp_path: Path) -> None:
+    settings = replace(QUICK, model="federation_models:running_sums", method=("fedavg", method))
+    with pytest.raises(GraphError, match=r"those of '1.weight' stay in place \(cumsum\)"):
+        run(settings, tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()
+    run(replace(settings, method=("fedavg",)), tmp_path / "run", Silent())
 
 
 def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ class FedMA:
     robust: Robust = field(default_factory=Robust)
 
     def __post_init__(self) -> None:
+        self.graph.check_movable()
         if self.matcher.name not in BY_STEPS:
             raise InputError(
                 f"matcher {self.matcher.name!r} matches whole models, not one group after the other; "

@@ -134,7 +134,7 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
 
     Raises:
         InputError: settings out of range, data that cannot be read or divided so, a model that does not fit the data.
-        GraphError: a model whose unit groups cannot be derived.
+        GraphError: a model whose unit groups cannot be derived, or of which none can be matched, by a method that does.
     """
     settings.check()
     schedule(settings)  # refuses what cannot be trained by
@@ -155,6 +155,8 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
     example = model_inputs(dataset.train.inputs[:2])
     _check_model(template, example, settings.model, len(dataset.classes))
     graph = units(template, example)
+    if {"fedma", "pfnm"} & set(settings.method):
+        graph.check_movable()
     everyone = torch.cat(list(parts))
     hiding = privacy(settings)
     if hiding is not None:

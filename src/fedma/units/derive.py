@@ -10,13 +10,10 @@ from torch import nn
 from fedma.errors import GraphError, PinnedWarning
 from fedma.units import blocks, export, record
 from fedma.units.axes import Leaf, Symbol, leaves, pin, resolve
-from fedma.units.graph import Group, UnitGraph
+from fedma.units.graph import SINGLE, UNUSED, Group, UnitGraph
 from fedma.units.inputs import Inputs
 from fedma.units.layout import Axis, Factor
 from fedma.units.tracer import Tracer
-
-UNUSED = "not used in the forward pass"
-"""Why something stays that these inputs, in evaluation mode, never reach."""
 
 FRONT_ENDS: dict[str, Callable[[nn.Module, Inputs], Tracer]] = {"record": record.trace, "export": export.trace}
 """In the order in which they are tried: a recording is quick; an exported graph, with layers whole, settles doubts."""
@@ -195,7 +192,5 @@ def _layout(symbol: Symbol, names: dict[Leaf, str]) -> Axis:
 
 def _why_fixed(symbol: Symbol, names: dict[Leaf, str]) -> str:
     """Why a part of an axis stays in place; empty where all of it moves."""
-    reasons = [
-        unit.pinned or ("a single unit" if unit.size == 1 else UNUSED) for unit in leaves(symbol) if unit not in names
-    ]
+    reasons = [unit.pinned or (SINGLE if unit.size == 1 else UNUSED) for unit in leaves(symbol) if unit not in names]
     return next((why for why in reasons if why != "output"), reasons[0] if reasons else "")

@@ -51,6 +51,13 @@ class Place:
     role: Literal["in", "out"]
 
 
+UNUSED = "not used in the forward pass"
+"""By these inputs, in evaluation mode."""
+SINGLE = "a single unit"
+HARMLESS = ("input", "output", "constant", "position", "time", "convolution kernel", "vocabulary", SINGLE, UNUSED)
+"""Reasons to stay in place that say nothing against the units of a model."""
+
+
 @dataclass(frozen=True)
 class UnitGraph:
     """The unit groups of a model, as data: printable, comparable, serialisable, editable by hand.
@@ -211,6 +218,21 @@ class UnitGraph:
         fixed = {(place.tensor, place.axis): why for place in self.places(group)}
         layouts = {name: tuple(layout.without(axis, group) for axis in axes) for name, axes in self.layouts.items()}
         return replace(self, groups=groups, layouts=layouts, fixed={**fixed, **self.fixed})
+
+    def check_movable(self) -> None:
+        """Refuse a model whose hidden units all stay in place: matching could do nothing for it.
+
+        Raises:
+            GraphError: naming the first tensor with hidden units, and the operation that keeps them in place.
+        """
+        if self.groups:
+            return
+        for (tensor, _), why in self.fixed.items():
+            if why not in HARMLESS:
+                raise GraphError(
+                    f"no units of this model can be matched: those of {tensor!r} stay in place ({why}). "
+                    "If that operation keeps units apart, teach it (fedma.units.rule); else average models as they are"
+                )
 
     def check(self, model: nn.Module, example_inputs: Examples) -> None:
         """Test this graph against a model by the permutation law.
