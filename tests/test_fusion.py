@@ -197,6 +197,7 @@ def test_bad_input_is_refused() -> None:
         ({"gama": 3.0}, "gama: no such option"),
         ({"matcher": "rebasin", "gamma": 3.0}, "gamma: options of the matcher"),
         ({"matcher": "ot", "recurrent": True}, "recurrent: options of the matcher"),
+        ({"hyper": "reference", "recurrent": True}, "recurrent: hyper=.reference. matches by input weights alone"),
         ({"matcher": "c2m3", "fitted": True}, "fitted=True means nothing"),
         ({"tries": 0}, "tries is 0"),
     ):

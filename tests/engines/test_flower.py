@@ -144,6 +144,9 @@ def test_too_few_replies_end_the_run_and_it_can_go_on(tmp_path: Path, undisturbe
         strategy.start(grid)
     again = on_flower(fedma(), Grid(), min_replies=3, kept=checkpoint.load(tmp_path))
     assert_same(again.progress.state.weights, undisturbed)
+    used = fedma()
+    on_flower(used, Grid())
+    Strategy(used, expected=expected(used), kept=checkpoint.load(tmp_path))  # what it has worked out is no setting
     with pytest.raises(CheckpointError, match="another run"):
         Strategy(fedma(rounds=5), expected=expected(fedma()), kept=checkpoint.load(tmp_path))
     with pytest.raises(CheckpointError, match="another version"):

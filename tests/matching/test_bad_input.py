@@ -25,6 +25,9 @@ OK = [gauss(0, 3, 4), gauss(1, 2, 4)]
         ([OK[0], OK[1] * torch.nan], "client 1 has values that are not finite"),
         ([OK[0] / 0, OK[1]], "client 0 has values that are not finite"),
         ([OK[0], 100 * OK[1]], "client 1 has units of median length .* its training diverged"),
+        ([OK[0], OK[1] * torch.tensor([[1e6], [1.0]])], r"client 1 has a unit \(number 0\) of length .* diverged"),
+        ([1e-160 * own.double() for own in OK], "length .*e-160, whose square float64 cannot hold"),
+        ([1e160 * own.double() for own in OK], r"length inf, whose square float64 cannot hold"),
     ],
 )
 def test_clients_that_cannot_be_matched(clients: Any, says: str) -> None:
@@ -40,6 +43,7 @@ SPOILT = {
     "integers": lambda w: w.int(),
     "no matrix": lambda w: w[0],
     "wild": lambda w: 1e6 * w,
+    "one wild unit": lambda w: torch.cat([1e6 * w[:1], w[1:]]),
     "overflowing": lambda w: 1e300 * w,
 }
 

@@ -14,16 +14,19 @@ from fedma.units.layout import Widths
 OnBad = Literal["raise", "exclude"]
 
 _TOO_LONG = 30
+_ALONE = 1e4
+_SQUARED = (1e-140, 1e140)
+"""Lengths whose squares and their sums float64 can hold."""
 
 
 def bad_clients(clients: Sequence[Tensor], *, aligned: bool = True) -> dict[int, str]:
     """The clients that cannot be matched, and for each what is wrong with it.
 
     A client is bad if it is no floating matrix, is empty, has values that are not finite, has other features than most
-    clients, or units that are far too long: its median unit is more than 30 times as long as the median client's.
-    Such a client outweighs all others in the variances that are learnt, and then nothing tells the others' units
-    apart. Clients trained apart on skewed data stay within 1.2 times of each other. Units that are far too *short*
-    find no slot but their own, spoil nothing else, and are not bad.
+    clients, or units that are far too long: its median unit is more than 30 times as long as the median client's, or
+    its longest 10,000 times. Such a client outweighs all others in the variances that are learnt, and then nothing
+    tells the others' units apart. Clients trained apart on skewed data stay within 1.2 times of each other. Units that
+    are far too *short* find no slot but their own, spoil nothing else, and are not bad.
 
     Args:
         clients: units × features of each client.
@@ -51,6 +54,7 @@ def read_clients(clients: Sequence[Tensor], *, on_bad: OnBad) -> tuple[dict[int,
     if not len(clients):
         raise MatchingError("there are no clients to match; give one tensor (units × features) for each")
     bad = bad_clients(clients)
+    _check_scale([client for j, client in enumerate(clients) if j not in bad])
     if bad and (on_bad == "raise" or len(bad) == len(clients)):
         found = "; ".join(f"client {j} {why}" for j, why in bad.items())
         raise MatchingError(f"{found}. {_advice('clients', on_bad)}")
@@ -148,15 +152,30 @@ def _unreadable(client: Tensor) -> str | None:
     return None
 
 
+def _lengths(client: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(client.detach(), dim=1, dtype=torch.float64)
+
+
 def _too_long(clients: dict[int, Tensor]) -> dict[int, str]:
-    """Those whose units are far longer than the median client's."""
-    lengths = {
-        j: torch.linalg.vector_norm(client.detach(), dim=1, dtype=torch.float64).median().item()
-        for j, client in clients.items()
-    }
-    usual = sorted(lengths.values())[(len(lengths) - 1) // 2] if lengths else 0.0
-    return {
-        j: f"has units of median length {length:.3g} where the median client's is {usual:.3g}: its training diverged"
-        for j, length in lengths.items()
-        if length > _TOO_LONG * usual > 0
-    }
+    """Those whose units, or one of them, are far longer than the median client's."""
+    lengths = {j: _lengths(client) for j, client in clients.items()}
+    median = {j: own.median().item() for j, own in lengths.items()}
+    usual = sorted(median.values())[(len(median) - 1) // 2] if median else 0.0
+    bad = {}
+    for j, own in lengths.items():
+        if median[j] > _TOO_LONG * usual > 0:
+            bad[j] = f"has units of median length {median[j]:.3g} where the median client's is {usual:.3g}"
+        elif own.max().item() > _ALONE * usual > 0:
+            bad[j] = (
+                f"has a unit (number {int(own.argmax())}) of length {own.max().item():.3g} where {usual:.3g} is usual"
+            )
+    return {j: f"{why}: its training diverged" for j, why in bad.items()}
+
+
+def _check_scale(clients: Sequence[Tensor]) -> None:
+    longest = max((_lengths(client).max().item() for client in clients), default=0.0)
+    if longest and not _SQUARED[0] < longest < _SQUARED[1]:
+        raise MatchingError(
+            f"the longest unit has length {longest:.3g}, whose square float64 cannot hold with all its digits; "
+            "scale the clients' weights, all by the same factor, and match again"
+        )

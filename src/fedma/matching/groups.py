@@ -73,6 +73,8 @@ class Matcher:
             odd = sorted({*self.options, *(["recurrent"] if self.recurrent else [])})
             other = "a matching of one's own" if self.function else repr(self.name)
             raise InputError(f'{", ".join(odd)}: options of the matcher "bbp", which mean nothing to {other}')
+        if self.recurrent and self.options.get("hyper") == "reference":
+            raise InputError('recurrent: hyper="reference" matches by input weights alone; leave one of them out')
         if not self.max_growth >= 1:
             raise InputError(f"max_growth must be at least 1, the widest client's own width; got {self.max_growth}")
 
@@ -153,7 +155,7 @@ def match_group(
     if matcher.name == "identity" or rows[0].shape[-1] == 0:
         return _in_place(rows, group)
     grow, width = matcher.grow and graph.groups[group].growable, max(r.shape[-2] for r in rows)
-    most = int(matcher.max_growth * width) if math.isfinite(matcher.max_growth) else None
+    most = int(matcher.max_growth * width + 1e-9) if math.isfinite(matcher.max_growth) else None
     if matcher.function is not None:
         return _by_blocks(rows, partial(_own, matcher.function, group=group, most=most if grow else width))
     options = {**matcher.options, "grow": grow}
@@ -167,7 +169,7 @@ def match_group(
         matched = _by_blocks(
             rows, lambda block: match(block, **{"generator": _orders(matcher.seed, group), **options}).assignments
         )
-        if not matcher.recurrent or matcher.options.get("hyper") == "reference":
+        if not matcher.recurrent:
             return matched
         matrices = [gates(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
         if not len(matrices[0]):

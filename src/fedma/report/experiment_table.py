@@ -102,7 +102,7 @@ def _tuning(measured: Sequence[Measured]) -> str:
             tried.setdefault(own.line, []).append(own)
     rows = []
     for line, cells in tried.items():
-        best = max(cells, key=lambda own: own.last.accuracy)
+        best = max(cells, key=lambda own: 0.0 if own.failed else own.last.accuracy)
         rows += [(line, str(own.x), f"{100 * own.last.accuracy:.2f}", "chosen" if own is best else "") for own in cells]
     return _markdown(("", "settings", "accuracy", ""), rows) if rows else ""
 

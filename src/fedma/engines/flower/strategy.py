@@ -265,7 +265,7 @@ class Strategy(strategy.Strategy):
 
 def _plan(algorithm: Algorithm) -> str:
     """The algorithm's settings, in words, without tensors."""
-    own = {name: value for name, value in vars(algorithm).items() if name not in ("initial", "steps")}
+    own = {name: value for name, value in _values(algorithm).items() if name != "initial"}
     own["graph"] = own["graph"].widths
     return f"{type(algorithm).__name__}({', '.join(f'{name}={value!r}' for name, value in sorted(own.items()))})"
 
