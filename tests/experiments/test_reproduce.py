@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -172,6 +173,38 @@ def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cells" / "fedavg-2" / "seed0" / "run.json").unlink()
     with pytest.raises(InputError, match="remove it, and it is run again"):
         made(ENDS, tmp_path)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_published_results_are_gone_on_from_without_their_run_folders(tmp_path: Path, jobs: int) -> None:
+    tuned = replace(
+        ENDS,
+        tuning=(lambda scale, chosen: [replace(own, line=f"{own.line} tried") for own in ENDS.cells(scale, chosen)],),
+    )
+    made(tuned, tmp_path / "one")
+    published = tmp_path / "published"
+    published.mkdir()
+    for name in ("run.json", "results.jsonl"):
+        (published / name).write_bytes((tmp_path / "one" / name).read_bytes())
+    facts = json.loads((published / "run.json").read_text())
+    facts["environments"][0]["processor"] = "another"
+    (published / "run.json").write_text(json.dumps(facts))
+    made(tuned, published, seeds=(1,), jobs=jobs)
+    made(tuned, tmp_path / "all", seeds=(0, 1))
+    assert results(published) == results(tmp_path / "all")
+    assert not list(published.rglob("seed0"))
+    assert not (published / "tuning").exists()
+    machines = json.loads((published / "run.json").read_text())["environments"]
+    assert sorted((own["processor"] == "another", own["seeds"]) for own in machines) == [(False, [1]), (True, [0])]
+    other = replace(
+        ENDS,
+        cells=lambda scale, chosen: [
+            replace(c, settings=replace(c.settings, lr=0.5)) for c in ENDS.cells(scale, chosen)
+        ],
+    )
+    shutil.rmtree(published / "cells")
+    with pytest.raises(InputError, match=r"results.jsonl holds 'FedAvg, 2' of other settings \(seeds \[0, 1\]\)"):
+        made(other, published, seeds=(0, 1))
 
 
 def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

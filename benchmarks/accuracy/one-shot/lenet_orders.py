@@ -12,11 +12,12 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fedma.algorithms import Ensemble
 from fedma.engines import LocalEngine
@@ -28,19 +29,47 @@ from fedma.training import evaluate
 from fedma.units import Weights, rebuild
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
-SETTINGS: dict[str, tuple[Matcher, int]] = {
-    "plain averaging": (Matcher(name="identity"), 0),
-    "reference constants, placed": (Matcher(options={"hyper": "reference"}), 0),
-    "permutation, placed": (Matcher(grow=False), 0),
-    "all tensors as features (rebasin), placed": (Matcher(name="rebasin"), 0),
-    "default matching, placed": (Matcher(), 0),
-    "placed, best of 5 by objective": (Matcher(options={"restarts": 5}), 0),
-    "placed, growth unbounded": (Matcher(max_growth=float("inf")), 0),
-    "permutation, fitted, one try": (Matcher(grow=False), 1),
-    "fitted, one try": (Matcher(), 1),
-    "default: fitted, best of 5 tries": (Matcher(), 5),
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How clients are fused.
+
+    Attributes:
+        matcher: how their units are matched.
+        tries: of how many matchings the best is fitted to the fused units; 0 places.
+        precisions: whether a client's units count in the matching by its number of samples.
+        shares: whether they do so in the averages.
+        posterior: whether a slot is its posterior mean under the reference's constants, not its owners' mean.
+    """
+
+    matcher: Matcher
+    tries: int = 0
+    precisions: bool = False
+    shares: bool = False
+    posterior: bool = False
+
+
+REFERENCE = Matcher(options={"hyper": "reference"})
+SETTINGS: dict[str, Setting] = {
+    "plain averaging": Setting(Matcher(name="identity")),
+    "reference constants, placed": Setting(REFERENCE),
+    "reference constants, placed, posterior means": Setting(REFERENCE, posterior=True),
+    "permutation, placed": Setting(Matcher(grow=False)),
+    "all tensors as features (rebasin), placed": Setting(Matcher(name="rebasin")),
+    "default matching, placed": Setting(Matcher()),
+    "placed, outgoing weights as features too": Setting(Matcher(outgoing=True)),
+    "placed, precisions by samples": Setting(Matcher(), precisions=True),
+    "placed, averages by samples": Setting(Matcher(), shares=True),
+    "placed, best of 5 by objective": Setting(Matcher(options={"restarts": 5})),
+    "placed, growth unbounded": Setting(Matcher(max_growth=float("inf"))),
+    "permutation, fitted, one try": Setting(Matcher(grow=False), 1),
+    "fitted, one try": Setting(Matcher(), 1),
+    "default: fitted, best of 5 tries": Setting(Matcher(), 5),
+    "fitted, best of 5 tries, averages by samples": Setting(Matcher(), 5, shares=True),
 }
-"""Of each the matcher, and of how many tries the best is fitted to the fused units; 0 places."""
+ONE_HIDDEN = "placed, outgoing weights as features too"
+"""Needs outgoing weights in an order that is known: those on the classes."""
 
 
 def main() -> None:
@@ -48,23 +77,25 @@ def main() -> None:
     parser.add_argument("--data", default="ylecun/mnist")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--model", choices=("lenet", "mlp"), default="lenet")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
-        return print_table()
+        return print_table(options.model)
+    names = [name for name in options.settings if name != ONE_HIDDEN or options.model == "mlp"]
     for seed in options.seeds:
         settings = Settings(
-            data=options.data, model="lenet", clients=5, partition="dirichlet-paper", batch_size=64, seed=seed
+            data=options.data, model=options.model, clients=5, partition="dirichlet-paper", batch_size=64, seed=seed
         )
         federation = assemble(settings)
-        measure(federation, train(federation), options.orders, names=options.settings)
+        measure(federation, train(federation), options.orders, names=names)
 
 
 def train(federation: Federation) -> tuple[Weights, ...]:
     """Every client's own model."""
     server = Ensemble(federation.graph, federation.members, schedule(federation.settings))
-    with LocalEngine(federation.clients) as engine:
+    with LocalEngine(federation.clients, workers=1) as engine:
         engine.reset(federation.initial(common=False))
         return server.absorb(server.start(), engine.deliver(server.asks(server.start()))).models
 
@@ -74,6 +105,7 @@ def measure(federation: Federation, models: tuple[Weights, ...], orders: int, *,
     own = [rebuild(federation.template, weights) for weights in models]
     test = federation.dataset.test
     common = {
+        "model": federation.settings.model,
         "seed": federation.settings.seed,
         "clients": statistics.mean(evaluate([model], test).accuracy for model in own),
         "ensemble": evaluate(own, test).accuracy,
@@ -81,18 +113,8 @@ def measure(federation: Federation, models: tuple[Weights, ...], orders: int, *,
     }
     counts = torch.stack([client.class_counts for client in federation.clients[:-1]])
     for name in names:
-        matcher, tries = SETTINGS[name]
-        for order in range(orders if matcher.name != "identity" else 1):
-            weights, _ = fuse_weights(
-                models,
-                federation.graph,
-                widths=[federation.graph.widths] * len(models),
-                shares=[1.0] * len(models),
-                class_counts=counts,
-                matcher=replace(matcher, seed=order),
-                fitted=tries > 0,
-                tries=tries,
-            )
+        for order in range(orders if SETTINGS[name].matcher.name != "identity" else 1):
+            weights = fused(models, federation, counts, SETTINGS[name], seed=order)
             accuracy = evaluate([rebuild(federation.template, weights)], test).accuracy
             widths = federation.graph.widths_in(weights)
             line = {"setting": name, "order": order, "accuracy": accuracy, "widths": widths, **common}
@@ -100,10 +122,36 @@ def measure(federation: Federation, models: tuple[Weights, ...], orders: int, *,
                 file.write(json.dumps(line) + "\n")
 
 
-def print_table() -> None:
+def fused(models: tuple[Weights, ...], federation: Federation, counts: Tensor, how: Setting, *, seed: int) -> Weights:
+    """The fused weights under one setting."""
+    graph, samples = federation.graph, counts.sum(1).double()
+    options = {**how.matcher.options, **({"sigma": (samples.mean() / samples).tolist()} if how.precisions else {})}
+    weights, assignments = fuse_weights(
+        models,
+        graph,
+        widths=[graph.widths] * len(models),
+        shares=samples.tolist() if how.shares else [1.0] * len(models),
+        class_counts=counts,
+        matcher=replace(how.matcher, options=options, seed=seed),
+        fitted=how.tries > 0,
+        tries=how.tries,
+    )
+    if how.posterior:
+        for group, own in assignments.items():
+            owners = torch.cat(own).bincount()
+            for place in graph.places(group):
+                if place.role == "out":
+                    shape = [-1 if axis == place.axis else 1 for axis in range(weights[place.tensor].dim())]
+                    weights[place.tensor] = weights[place.tensor] * (owners / (owners + 1)).view(shape)
+    return weights
+
+
+def print_table(model: str) -> None:
     found = defaultdict(list)
     reference = {}
     for line in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines()):
+        if line.get("model", "lenet") != model:
+            continue
         found[line["setting"]].append(line)
         reference[line["seed"]] = line
     print("| setting | mean | min | max | mean sd over orders | mean half-range over orders | mean widths |")

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,23 @@ from fedma.experiments.reproduce.folder import environment, evaluations, failure
 from fedma.experiments.reproduce.jobs import side_by_side
 from fedma.experiments.settings import Settings
 from fedma.experiments.watch import Watch
-from fedma.report import Measured, draw_experiment, experiment_markdown, write_experiment_csv
+from fedma.report import Measured, draw_experiment, experiment_markdown, read_experiment, write_experiment_csv
+from fedma.report.results import RECORD, RESULTS
 
 
 @dataclass(frozen=True)
 class Reproduction:
     """An experiment on its way.
 
+    What the result file in its folder holds of the same settings is not run again: published results can be gone on
+    from, without their run folders.
+
     Attributes:
         name: of the experiment.
         experiment: what to run.
         folder: where its cells' run folders, its results, tables and figure go.
         scale: how large.
-        seeds: of the cells.
+        wanted: seeds of the cells, beside those that the result file has.
         data_folder: where data lie, in a folder of their name each; None for the hub.
         changes: settings of this machine: how many workers, which device.
         watch: hears of progress.
@@ -36,7 +41,7 @@ class Reproduction:
     experiment: Experiment
     folder: Path
     scale: Scale
-    seeds: Sequence[int]
+    wanted: Sequence[int]
     data_folder: Path | None
     changes: Mapping[str, Any]
     watch: Watch
@@ -52,6 +57,7 @@ class Reproduction:
         """
         measured, chosen = self._tuned()
         cells = self.experiment.cells(self.scale, chosen)
+        self._check_known(cells)
         self._side_by_side([(cell, seed) for cell in cells for seed in self.seeds], tuning=False)
         files: list[Path] = []
         for seed in self.seeds:
@@ -60,6 +66,11 @@ class Reproduction:
                 raise InputError(f"no cell finished a round: {measured[-1].failed}")
             files = self._write(measured, cells)
         return files
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the cells."""
+        return tuple(dict.fromkeys((*self._earlier[1]["seeds"], *self.wanted)))
 
     def _tuned(self) -> tuple[list[Measured], Chosen]:
         """What tuning measured, and the settings that did best for each line; a single choice needs no trial.
@@ -82,6 +93,8 @@ class Reproduction:
     def _measured(self, cell: Cell, seed: int, *, tuning: bool) -> Measured:
         """The results of a cell, which is run unless it was."""
         folder = self._folder(cell, seed, tuning=tuning)
+        if known := self._known(cell, seed, tuning=tuning):
+            return known
         finish(folder, self._settings(cell, seed), cell.data, self.watch)
         return Measured(cell.line, cell.x, seed, tuning, evaluations(folder, cell.method), failure(folder))
 
@@ -90,11 +103,38 @@ class Reproduction:
         if self.jobs == 1:
             return
         arguments = [
-            (self._folder(cell, seed, tuning=tuning), self._settings(cell, seed), cell.data) for cell, seed in cells
+            (self._folder(cell, seed, tuning=tuning), self._settings(cell, seed), cell.data)
+            for cell, seed in cells
+            if not self._known(cell, seed, tuning=tuning)
         ]
         for lines in side_by_side(self.jobs, finish, arguments):
             for line in lines:
                 self.watch.result(line)
+
+    @cached_property
+    def _earlier(self) -> tuple[dict[tuple[Any, ...], Measured], dict[str, Any]]:
+        """What the result file held when this began, by place, and what `run.json` said of it."""
+        if not (self.folder / RESULTS).exists():
+            return {}, {"cells": {}, "environments": [], "seeds": []}
+        facts = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+        return {(own.line, own.x, own.seed, own.tuning): own for own in read_experiment(self.folder)}, facts
+
+    def _known(self, cell: Cell, seed: int, *, tuning: bool) -> Measured | None:
+        """A cell's results where only the result file has them."""
+        if self._folder(cell, seed, tuning=tuning).exists():
+            return None
+        return self._earlier[0].get((cell.line, cell.x, seed, tuning))
+
+    def _check_known(self, cells: Sequence[Cell]) -> None:
+        """Refuse results in the result file that other settings gave."""
+        now, then = self._record(cells)["cells"], self._earlier[1]["cells"]
+        for cell in cells:
+            seeds = [seed for seed in self.seeds if self._known(cell, seed, tuning=False)]
+            if seeds and then.get(_name(cell)) != json.loads(json.dumps(now[_name(cell)])):
+                raise InputError(
+                    f"{self.folder / RESULTS} holds {_name(cell)!r} of other settings (seeds {seeds}); name another "
+                    "folder with --out, or remove its lines"
+                )
 
     def _folder(self, cell: Cell, seed: int, *, tuning: bool) -> Path:
         """Where a cell is run."""
@@ -115,7 +155,7 @@ class Reproduction:
 
     def _write(self, measured: Sequence[Measured], cells: Sequence[Cell]) -> list[Path]:
         """What was run, the result file, the tables and the figure."""
-        names = ("run.json", "results.jsonl", "table.md", "table.csv", "figure.png")
+        names = (RECORD, RESULTS, "table.md", "table.csv", "figure.png")
         record, results, table, spreadsheet, figure = (self.folder / name for name in names)
         record.write_text(json.dumps(self._record(cells), indent=2) + "\n", encoding="utf-8")
         lines = [line for own in measured for line in own.to_lines()]
@@ -148,7 +188,13 @@ class Reproduction:
         found: dict[str, set[int]] = {}
         for seed in self.seeds:
             for cell in cells:
-                if own := environment(self._folder(cell, seed, tuning=False)):
+                folder = self._folder(cell, seed, tuning=False)
+                if not folder.exists():
+                    earlier = [e for e in self._earlier[1]["environments"] if seed in e["seeds"]]
+                    owns = [json.dumps({name: e[name] for name in e if name != "seeds"}) for e in earlier]
+                else:
+                    owns = [own] if (own := environment(folder)) else []
+                for own in owns:
                     found.setdefault(own, set()).add(seed)
         return [{**json.loads(own), "seeds": sorted(seeds)} for own, seeds in found.items()]
 

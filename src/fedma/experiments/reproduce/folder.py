@@ -92,7 +92,9 @@ def _facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((failed if failed.exists() else folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} is no run folder ({error}); remove it, and it is run again") from error
+        raise InputError(
+            f"{folder} is no run folder ({error}); remove it, and it is run again, if no results.jsonl above it has it"
+        ) from error
     return facts
 
 
