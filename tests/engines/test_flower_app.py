@@ -102,7 +102,8 @@ def test_the_report_reads_its_folder_and_names_faults(app: Path, capsys: pytest.
     found = read(app / "run")
     (last,) = found.evaluations
     assert (last.method, last.round, last.clients, last.final) == ("fedma", 1, 1, True)
-    assert last.bytes_up > 0
+    assert sum(last.client_bytes_up) == last.bytes_up > 0
+    assert sum(last.client_bytes_down) == last.bytes_down > 0
     assert last.parameters >= last.client_parameters > 0
     assert found.settings["patience"] == 0.0
     assert found.record["finished"]

@@ -63,6 +63,9 @@ def test_traffic_adds_up_asks_and_replies() -> None:
     total = Traffic().plus(asks, replies).plus(asks, replies)
     assert total.down == 2 * sum(ask.bytes for ask in asks)
     assert total.up == 2 * sum(reply.bytes for reply in replies)
+    assert {client: sum(own) for client, own in total.by_client.items()} == {
+        ask.client: 2 * (ask.bytes + reply.bytes) for ask, reply in zip(asks, replies, strict=True)
+    }
     assert total.local_epochs == 4
     assert total.samples_seen == 2 * 2 * sum(len(c.data) for c in members)
 

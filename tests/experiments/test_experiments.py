@@ -42,6 +42,11 @@ def test_every_method_writes_its_results(everything: Path) -> None:
     assert final["fedavg"]["bytes_up"] > 2 * 3 * 4 * final["fedavg"]["client_parameters"]
     assert final["pooled"]["bytes_up"] == 0
     assert final["pfnm"]["bytes_down"] < 2000
+    for method in set(final) - {"local", "pooled"}:
+        for way in ("bytes_up", "bytes_down"):
+            assert sum(final[method][f"client_{way}"]) == final[method][way]
+            assert len(final[method][f"client_{way}"]) == 3
+    assert not any("client_bytes_up" in line for line in lines if not line["final"] or line["method"] == "pooled")
     assert final["fedma"]["local_epochs"] == 2 * (1 + 1)
     assert final["fedma"]["widths"]["fc1"][0] == 100 <= final["fedma"]["widths"]["fc1"][1]
 

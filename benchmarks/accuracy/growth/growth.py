@@ -11,21 +11,25 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "one-shot"))
-from cells import Cell, compute, shared, trained
+from cells import TASKS, Cell, compute, shared, trained
+from one_shot import REFERENCE_LSTM
 
-from fedma import fuse, match
+from fedma import Fusion, fuse, match
 from fedma.data import model_inputs
 from fedma.matching.features import incoming
+from fedma.matching.steps import steps
 from fedma.training import evaluate
-from fedma.units import UnitGraph
+from fedma.training.compute import Precision
+from fedma.units import Weights
 from fedma.units import weights as weights_of
 
 HERE = Path(__file__).parent
@@ -47,7 +51,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-folder", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), help="of all models, where it is not to be their own"
+    )
     options = parser.parse_args()
+    if options.precision:
+        TASKS.update({name: replace(task, precision=options.precision) for name, task in TASKS.items()})
     with (HERE / "results.jsonl").open("w", encoding="utf-8") as file:
         for cell in CELLS:
             for line in measure(cell, options.data_folder, options.cache):
@@ -69,7 +78,10 @@ def measure(cell: Cell, data_folder: Path, cache: Path) -> list[dict[str, Any]]:
     lines = []
     for name, arguments in SETTINGS.items():
         example = model_inputs(data.train.inputs[:2])
-        fusion = fuse(models, example, weights=counts.sum(1).tolist(), class_counts=counts, **arguments)
+        if cell.model == "char-lstm" and name == "reference":
+            arguments = {**REFERENCE_LSTM, **arguments}
+        shares = counts.sum(1).tolist()
+        fusion = fuse(models, example, weights=shares, class_counts=counts, seed=cell.seed, **arguments)
         how = compute(cell, fusion.model, data)
         lines.append(
             {
@@ -79,7 +91,7 @@ def measure(cell: Cell, data_folder: Path, cache: Path) -> list[dict[str, Any]]:
                 "widths": fusion.widths,
                 "own": fusion.graph.widths,
                 "owners": {group: owners(own) for group, own in fusion.assignments.items()},
-                "objective": first_objective([weights_of(m) for m in models], fusion.graph, arguments),
+                "objective": first_objective([weights_of(m) for m in models], fusion, arguments),
                 "accuracy": evaluate([fusion.model], data.test, compute=how).accuracy,
                 "ensemble": facts["ensemble"],
                 "clients": facts["clients_mean"],
@@ -95,12 +107,15 @@ def owners(assignments: Sequence[Tensor]) -> list[int]:
     return torch.bincount(counts, minlength=len(assignments) + 1)[1:].tolist()
 
 
-def first_objective(models: Sequence[Mapping[str, Tensor]], graph: UnitGraph, arguments: Mapping[str, Any]) -> float:
-    """The first group's objective for each unit; the reference's is on a scale of its own."""
-    group = next(iter(graph.groups))
-    tensors = [name for name in graph.layouts if graph.made_by(name) == {group}][:2]
+def first_objective(models: Sequence[Weights], fusion: Fusion, arguments: Mapping[str, Any]) -> float:
+    """The first group's objective for each unit, of the matching at the width that it has in the fusion; the
+    reference's is on a scale of its own."""
+    graph, group = fusion.graph, next(iter(fusion.graph.groups))
+    tensors = steps(graph)[0].tensors
     rows = [incoming(model, graph, group, names=tensors, widths=graph.widths) for model in models]
-    options = {name: value for name, value in arguments.items() if name in ("grow", "hyper")}
+    options = {name: value for name, value in arguments.items() if name in ("grow", "hyper", "gamma")}
+    if options.get("hyper") != "reference":
+        options["max_slots"] = fusion.widths[group]
     return match(rows, **options).objective / sum(map(len, rows))
 
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from fedma.units import Weights
 
 def run(
     settings: Settings,
-    folder: Path,
+    folder: str | PathLike[str],
     watch: Watch = SILENT,
     *,
     dataset: Dataset | None = None,
@@ -49,6 +50,7 @@ def run(
     Raises:
         InputError: settings that cannot be run, or a folder that exists already; nothing is written then.
     """
+    folder = Path(folder)
     check_new(folder)
     if settings.equal_bytes and "fedma" not in settings.method:
         raise InputError("equal_bytes gives the others the bytes that FedMA uses: add fedma to the methods")
@@ -58,7 +60,9 @@ def run(
     return folder
 
 
-def resume(folder: Path, watch: Watch = SILENT, *, workers: int = 0, dataset: Dataset | None = None) -> Path:
+def resume(
+    folder: str | PathLike[str], watch: Watch = SILENT, *, workers: int = 0, dataset: Dataset | None = None
+) -> Path:
     """Go on with an interrupted run from its last checkpoint, to the results of one that was not; the run folder.
 
     Args:
@@ -71,6 +75,7 @@ def resume(folder: Path, watch: Watch = SILENT, *, workers: int = 0, dataset: Da
         InputError: no run folder, a run that has finished, other data than at first.
         CheckpointError: its checkpoints are damaged.
     """
+    folder = Path(folder)
     facts, settings = unfinished(folder)
     kept = checkpoint.load(folder)
     federation = reassemble(replace(settings, workers=workers or settings.workers), facts, folder, dataset=dataset)
@@ -203,6 +208,8 @@ class _Method:
             self._write("local", standing, mean, standing.models[:1], free | each)
         # A number for each client, of thousands perhaps, at the end alone.
         each = self._by_client([torch.stack(list(predictions)).mean(0)]) if standing.ended else {}
+        if standing.ended and self.name != "pooled":
+            each |= standing.traffic.of(self.federation.members)
         more = {"owners": owners(standing.state.maps), **each}
         self._write(self.name, standing, self._score(predictions), standing.models, more)
 

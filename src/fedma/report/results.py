@@ -47,6 +47,8 @@ class Evaluation:
         owners: of each unit group that was matched, how many slots have one owner, two, and so on.
         client_accuracy: for each client, on test samples weighted by its own class proportions: of its own model for
             `local`, else of the global one; None where that cannot be told. Empty before the last round.
+        client_bytes_up: from each client, since the start. Empty before the last round, and of what sends none.
+        client_bytes_down: to each client, likewise.
         own_accuracy: of each client's own model, on the test split; of `local` alone.
     """
 
@@ -66,6 +68,8 @@ class Evaluation:
     final: bool
     owners: Mapping[str, Sequence[int]] = field(default_factory=dict)
     client_accuracy: Sequence[float | None] = ()
+    client_bytes_up: Sequence[int] = ()
+    client_bytes_down: Sequence[int] = ()
     own_accuracy: Sequence[float] = ()
 
     @property
@@ -194,6 +198,8 @@ _EVALUATION: Mapping[str, checks.Check] = {
     "final": checks.truth,
     "owners": checks.named(checks.histogram),
     "client_accuracy": checks.every(checks.maybe(checks.share)),
+    "client_bytes_up": checks.every(checks.whole),
+    "client_bytes_down": checks.every(checks.whole),
     "own_accuracy": checks.every(checks.share),
 }
 

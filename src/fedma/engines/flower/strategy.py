@@ -247,7 +247,7 @@ class Strategy(strategy.Strategy):
         """What is known of the global model without data, as results have it."""
         progress, state, graph = self.progress, self.progress.state, self._expected.graph
         models = state.models or (state.weights,)
-        found = graph.widths_in(models[0])
+        found, final = graph.widths_in(models[0]), not self.algorithm.asks(state)
         return {
             "method": type(self.algorithm).__name__.lower(),
             "bytes_up": progress.traffic.up,
@@ -259,7 +259,8 @@ class Strategy(strategy.Strategy):
             "client_parameters": self._expected.parameters({}),
             "widths": {group: [width, found[group]] for group, width in graph.widths.items()},
             "seconds": round(progress.seconds, 3),
-            "final": not self.algorithm.asks(state),
+            "final": final,
+            **(progress.traffic.of(range(1 + max(progress.traffic.by_client))) if final else {}),
         }
 
 
