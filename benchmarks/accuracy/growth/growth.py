@@ -3,8 +3,8 @@
     python benchmarks/accuracy/growth/growth.py --data-folder DIR --cache CACHE
 
 reads the clients that `../one-shot/one_shot.py train` keeps in CACHE, fuses five of LeNet (MNIST), VGG-9 with batch
-normalisation (CIFAR-10) and the character LSTM (Shakespeare), appends JSON lines to results.jsonl beside this file and
-writes the table into README.md.
+normalisation (CIFAR-10) and the character LSTM (Shakespeare), replaces their JSON lines in results.jsonl beside this
+file and writes the table into README.md.
 """
 
 import argparse
@@ -57,11 +57,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.precision:
         TASKS.update({name: replace(task, precision=options.precision) for name, task in TASKS.items()})
-    with (HERE / "results.jsonl").open("w", encoding="utf-8") as file:
-        for cell in CELLS:
-            for line in measure(cell, options.data_folder, options.cache):
-                file.write(json.dumps(line) + "\n")
     lines = [json.loads(text) for text in (HERE / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    for cell in CELLS:
+        if measured := measure(cell, options.data_folder, options.cache):
+            lines = [line for line in lines if (line["model"], line["seed"]) != (cell.model, cell.seed)] + measured
+    models = [cell.model for cell in CELLS]
+    lines.sort(key=lambda line: (models.index(line["model"]), line["seed"]))
+    (HERE / "results.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     readme = HERE / "README.md"
     head = readme.read_text(encoding="utf-8").partition("<!-- table -->")[0]
     readme.write_text(f"{head}<!-- table -->\n\n{table(lines)}\n", encoding="utf-8")
