@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from fedma import fuse
 from fedma.errors import InputError, MatchingError
 from fedma.matching import match
 from fedma.matching.features import incoming
@@ -66,6 +67,27 @@ def test_planted_orders_are_recovered(width: int, clients: int, noise: float, li
     found = refine(inputs, recurrent, before)
     assert pairs(found.assignments) == wanted
     assert found.history[-1] >= found.history[0]
+
+
+@pytest.mark.parametrize(("noise", "grow"), [(1.5, False), (1.0, True)])
+def test_noisy_copies_of_a_network_are_fused_in_their_true_order(noise: float, grow: bool) -> None:
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        model = Recurrent((7,), 4, vocabulary=12, hidden=64, embedding=5)
+    x = torch.randint(12, (3, 7), generator=generator(0, "tokens"))
+    graph, draw = units(model, x), generator(0, "copies")
+    orders = [graph.random_orders(draw) for _ in range(3)]
+    copies = [graph.permute(model, own) for own in orders]
+    for copy in copies[1:]:
+        for name, weight in copy.named_parameters():
+            if name.startswith("recurrent"):
+                spread = noise * float(weight.detach().std())
+                weight.data += spread * torch.randn(weight.shape, generator=draw)
+    (group,) = (name for name, own in graph.groups.items() if own.size == 64)
+    truth = pairs([own[group] for own in orders])
+    found = {how: fuse(copies, x, recurrent=how, grow=grow).assignments[group] for how in (False, True)}
+    assert pairs(found[True]) == truth
+    assert len(pairs(found[False]) & truth) < 0.9 * len(truth)
 
 
 @pytest.mark.parametrize("gates", [1, 3])

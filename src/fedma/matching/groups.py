@@ -43,7 +43,7 @@ class Matcher:
         outgoing: a unit's vector also holds its weights into the model's outputs, with the clients' class
             proportions as precisions (PFNM, for networks with one hidden layer).
         recurrent: the matching of recurrent units by their input weights is refined by their recurrent weights
-            (see `fedma.matching.recurrent`); at the width that the first matching gives.
+            (see `fedma.matching.recurrent`), within the same bound on growth.
         options: further arguments of `fedma.match`: hyper, gamma, sigma, sigma0, mu0, sweeps, ...
         seed: decides the order in which clients are visited.
         function: a matching of one's own, used instead of the named one.
@@ -175,7 +175,8 @@ def match_group(
         if not len(matrices[0]):
             return matched
         priors = {name: options[name] for name in ("mu0", "sigma", "sigma0", "gamma") if name in options}
-        return refine(rows, matrices, matched, **priors, generator=_orders(matcher.seed, group)).assignments
+        room = max(slots(matched), options.get("max_slots") or 0) if grow else None
+        return refine(rows, matrices, matched, **priors, slots=room, generator=_orders(matcher.seed, group)).assignments
     except MatchingError as error:
         raise MatchingError(f"group {group!r}: {error}") from error
 
