@@ -24,9 +24,10 @@ def bad_clients(clients: Sequence[Tensor], *, aligned: bool = True) -> dict[int,
 
     A client is bad if it is no floating matrix, is empty, has values that are not finite, has other features than most
     clients, or units that are far too long: its median unit is more than 30 times as long as the median client's, or
-    its longest 10,000 times. Such a client outweighs all others in the variances that are learnt, and then nothing
-    tells the others' units apart. Clients trained apart on skewed data stay within 1.2 times of each other. Units that
-    are far too *short* find no slot but their own, spoil nothing else, and are not bad.
+    its longest unit 10,000 times as long as the median client's longest. Such a client outweighs all others in the
+    variances that are learnt, and then nothing tells the others' units apart. Clients trained apart on skewed data
+    stay within 1.2 times of each other. Units that are far too *short* find no slot but their own, spoil nothing else,
+    and are not bad.
 
     Args:
         clients: units × features of each client.
@@ -157,19 +158,17 @@ def _lengths(client: Tensor) -> Tensor:
 
 
 def _too_long(clients: dict[int, Tensor]) -> dict[int, str]:
-    """Those whose units, or one of them, are far longer than the median client's."""
+    """Those whose units, or the longest of them, are far longer than the median client's."""
     lengths = {j: _lengths(client) for j, client in clients.items()}
-    median = {j: own.median().item() for j, own in lengths.items()}
-    usual = sorted(median.values())[(len(median) - 1) // 2] if median else 0.0
     bad = {}
-    for j, own in lengths.items():
-        if median[j] > _TOO_LONG * usual > 0:
-            bad[j] = f"has units of median length {median[j]:.3g} where the median client's is {usual:.3g}"
-        elif own.max().item() > _ALONE * usual > 0:
-            bad[j] = (
-                f"has a unit (number {int(own.argmax())}) of length {own.max().item():.3g} where {usual:.3g} is usual"
-            )
-    return {j: f"{why}: its training diverged" for j, why in bad.items()}
+    for times, what, measure in ((_ALONE, "a unit of", torch.max), (_TOO_LONG, "units of median", torch.median)):
+        found = {j: measure(own).item() for j, own in lengths.items()}
+        usual = sorted(found.values())[(len(found) - 1) // 2] if found else 0.0
+        for j, length in found.items():
+            if length > times * usual > 0:
+                told = f"has {what} length {length:.3g} where the median client's is {usual:.3g}"
+                bad[j] = f"{told}: its training diverged"
+    return bad
 
 
 def _check_scale(clients: Sequence[Tensor]) -> None:
