@@ -19,7 +19,6 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "common start, no growth": {"init": "common", "grow": False},
     "retraining 2 epochs, output layer 6": {"retrain_epochs": 2, "output_epochs": 6},
     "output layer at the full learning rate": {"output_lr": 0.03, "output_epochs": 5},
-    "no growth, output layer at the full learning rate": {"grow": False, "output_lr": 0.03, "output_epochs": 5},
     "learning rate 0.01": {"lr": 0.01},
     "later rounds from the whole global model": {"later": "global"},
     "later rounds match what drifted": {"rematch": "drift"},
