@@ -95,7 +95,7 @@ def main() -> None:
 def train(federation: Federation) -> tuple[Weights, ...]:
     """Every client's own model."""
     server = Ensemble(federation.graph, federation.members, schedule(federation.settings))
-    with LocalEngine(federation.clients, workers=1) as engine:
+    with LocalEngine(federation.clients) as engine:
         engine.reset(federation.initial(common=False))
         return server.absorb(server.start(), engine.deliver(server.asks(server.start()))).models
 
