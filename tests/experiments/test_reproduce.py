@@ -207,6 +207,22 @@ def test_published_results_are_gone_on_from_without_their_run_folders(tmp_path: 
         made(other, published, seeds=(0, 1))
 
 
+def test_results_without_their_settings_are_refused_untouched(tmp_path: Path) -> None:
+    made(ENDS, tmp_path)
+    text = (tmp_path / "results.jsonl").read_text()
+    for damage in ("{", "[]", "{}"):
+        (tmp_path / "run.json").write_text(damage)
+        with pytest.raises(InputError, match=r"run.json does not tell the settings of results.jsonl beside it"):
+            made(ENDS, tmp_path)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(InputError, match=r"bring it back, or remove results.jsonl"):
+        made(ENDS, tmp_path)
+    assert (tmp_path / "results.jsonl").read_text() == text
+    (tmp_path / "results.jsonl").unlink()
+    made(ENDS, tmp_path)
+    assert results(tmp_path) == [{**json.loads(line), "seconds": None} for line in text.splitlines()]
+
+
 def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="known are mnist-lenet"):
         reproduce("nothing", Silent(), out=tmp_path)

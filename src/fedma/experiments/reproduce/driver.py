@@ -116,7 +116,14 @@ class Reproduction:
         """What the result file held when this began, by place, and what `run.json` said of it."""
         if not (self.folder / RESULTS).exists():
             return {}, {"cells": {}, "environments": [], "seeds": []}
-        facts = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+        try:
+            text = (self.folder / RECORD).read_text(encoding="utf-8")
+            facts = {name: json.loads(text)[name] for name in ("cells", "environments", "seeds")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.folder / RECORD} does not tell the settings of {RESULTS} beside it ({error!r}); "
+                f"bring it back, or remove {RESULTS}"
+            ) from error
         return {(own.line, own.x, own.seed, own.tuning): own for own in read_experiment(self.folder)}, facts
 
     def _known(self, cell: Cell, seed: int, *, tuning: bool) -> Measured | None:
