@@ -171,7 +171,7 @@ def test_a_step_goes_to_the_largest_objective_on_its_line(kind: str) -> None:
     tensors = checked([network(kind, seed)[0] for seed in (1, 2, 3)], graph)
     soft = [soft_matrices(graph, seed) for seed in range(3)]
     begun = [_Soft(*each) for each in zip(soft, moved_by(tensors, graph, soft), strict=True)]
-    goals = [begun[0], *(_ahead(tensors[j], begun, j, graph) for j in (1, 2))]
+    goals = _ahead(tensors, begun, graph)
     line = _Line.between(tensors, graph, begun, goals)
     step, gain = line.best()
     joint = [agreement([client.placed for client in line.at(at)]) for at in (0.0, step, *(k / 20 for k in range(21)))]

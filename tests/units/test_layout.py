@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fedma.seeds import generator
 from fedma.units import Factor, Group, UnitGraph
-from fedma.units.layout import index, shape
+from fedma.units.layout import index, put, shape, take
 
 A, B, C = "heads", "channels", "dims"
 PER = {C: (A,)}
@@ -73,6 +73,24 @@ def test_index_finds_what_a_loop_finds(name, widths, seed):
     found = torch.broadcast_tensors(*index(axes, maps, widths, per=PER))
     for entry in itertools.product(*map(range, narrow)):
         assert tuple(int(f[entry]) for f in found) == naive_place(axes, entry, maps, widths)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.sampled_from(sorted(LAYOUTS)), WIDTHS, st.booleans(), st.integers(0, 999))
+def test_taking_and_putting_do_what_indexing_does(name, widths, in_place, seed):
+    axes, maps = LAYOUTS[name], {} if in_place else maps_into(widths, seed)
+    widths = {} if in_place else widths
+    where, wide_shape = index(axes, maps, widths, per=PER), shape(axes, widths)
+    wide, narrow = (torch.rand(size, generator=generator(seed)) for size in (wide_shape, shape(axes, {})))
+    expected = torch.full(wide_shape, 7.0)
+    expected[where] = narrow
+    put_there, taken = put(narrow, where, wide_shape, 7.0), take(wide, where)
+    assert torch.equal(put_there, expected)
+    assert torch.equal(taken, wide[where])
+    assert put_there.is_contiguous()
+    assert taken.is_contiguous()
+    assert put_there.data_ptr() != narrow.data_ptr()
+    assert taken.data_ptr() != wide.data_ptr()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

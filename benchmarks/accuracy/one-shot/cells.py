@@ -117,12 +117,13 @@ def template(cell: Cell, dataset: Dataset, client: int = 0) -> nn.Module:
     return build(cell.model, shape, classes, seed=cell.seed, client=client, vocabulary=tokens)
 
 
-def compute(cell: Cell, model: nn.Module, data: Shared) -> Compute:
+def compute(cell: Cell, model: nn.Module, data: Shared, device: str = "cpu") -> Compute:
     """How its arithmetic is done, in training and in tests."""
-    return choose(model, model_inputs(data.train.inputs[:2]), precision=cell.task.precision)
+    example = model_inputs(data.train.inputs[:2])
+    return choose(model, example, device=device, precision=cell.task.precision)
 
 
-def train(cell: Cell, data_folder: Path, cache_folder: Path) -> None:
+def train(cell: Cell, data_folder: Path, cache_folder: Path, device: str = "cpu") -> None:
     """Train the cell's clients and keep them, unless they are kept already."""
     path = cache_folder / f"{cell.name}.safetensors"
     if path.exists():
@@ -131,7 +132,7 @@ def train(cell: Cell, data_folder: Path, cache_folder: Path) -> None:
     for client, part in enumerate(data.parts):
         model = template(cell, data.dataset, client)
         name = ("one-shot", client)
-        how = compute(cell, model, data)
+        how = compute(cell, model, data, device)
         fit(model, data.train, cell.task.schedule, rows=part, seed=cell.seed, name=name, compute=how)
         models.append(model)
     seconds = time.perf_counter() - started
@@ -145,8 +146,9 @@ def train(cell: Cell, data_folder: Path, cache_folder: Path) -> None:
         "clients_mean": statistics.mean(accuracies),
         "ensemble": score(predictions, data.test.labels).accuracy,
         "train_seconds": seconds,
+        "device": device,
     }
-    tensors = {f"{j}.{name}": t.contiguous() for j, m in enumerate(models) for name, t in weights_of(m).items()}
+    tensors = {f"{j}.{name}": t.cpu().contiguous() for j, m in enumerate(models) for name, t in weights_of(m).items()}
     unfinished = path.with_suffix(".part")
     save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
     unfinished.rename(path)

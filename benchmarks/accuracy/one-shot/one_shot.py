@@ -65,7 +65,7 @@ def main() -> None:
     if options.stage == "train":
         options.cache.mkdir(parents=True, exist_ok=True)
         for cell in chosen:
-            train(cell, options.data_folder, options.cache)
+            train(cell, options.data_folder, options.cache, options.device)
             print(cell.name, flush=True)
         return
     settings = _known({name: SETTINGS[name] for name in options.settings} | dict(options.variant), options.results)
@@ -83,7 +83,8 @@ def measure(
         return
     models, facts = found
     fuse(models[:1], model_inputs(data.train.inputs[:2]), matcher="identity")  # loads what first use loads, untimed
-    told = {**{name: facts[name] for name in ("model", "clients", "scheme", "seed")}, "samples": cell.task.samples}
+    told = {name: facts[name] for name in ("model", "clients", "scheme", "seed")}
+    told |= {"samples": cell.task.samples, "device": facts["device"]}
     for name in ("clients_mean", "ensemble"):
         _append(results, {**told, "setting": name, "accuracy": facts[name]})
     for name, arguments in settings.items():
@@ -162,6 +163,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--precision", choices=get_args(Precision), help="of all models, where it is not to be their own"
     )
+    parser.add_argument("--device", default="cpu", help="where clients are trained: cpu, cuda, mps")
     parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--variant", nargs="+", type=_variant, default=[], metavar="NAME=JSON")
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -119,7 +119,7 @@ def entries_of(
     """
     cut = _cut(graph, place.tensor, place.axis, group=group, widths=[widths] * tensor.dim())
     others = (axis for axis in range(tensor.dim()) if axis not in cut.axes)
-    return tensor.movedim(cut.axes, cut.front)[cut.index], (*cut.axes, *others)
+    return cut.of(tensor), (*cut.axes, *others)
 
 
 def products(
@@ -240,6 +240,22 @@ class _Cut:
     def front(self) -> tuple[int, ...]:
         return tuple(range(len(self.axes)))
 
+    @property
+    def whole(self) -> bool:
+        """Whether the units, one after the other, are the whole axis: nothing needs to be picked out then."""
+        steps = self.index[0]
+        return len(self.index) == 1 and steps.numel() == self.length and _ascending(steps)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(blocks…, units, steps…)."""
+        return torch.broadcast_shapes(*(index.shape for index in self.index))
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The tensor's entries: (blocks…, units, steps…, …)."""
+        first = tensor.movedim(self.axes, self.front)
+        return first.reshape(*self.shape, *first.shape[1:]) if self.whole else first[self.index]
+
 
 def _cut(graph: UnitGraph, name: str, axis: int, *, group: str, widths: Sequence[Widths]) -> _Cut:
     """The cut of a tensor whose axes have these widths; blocks may lie on the same axis or on others."""
@@ -270,17 +286,19 @@ def _home(graph: UnitGraph, place: Place, group: str, block: str) -> int:
 def _applied(matrix: Tensor, tensor: Tensor, *, old: _Cut, new: _Cut) -> Tensor:
     """The matrix along one place: its units' entries are mixed, all others of the axis stay."""
     source = tensor.movedim(old.axes, old.front)
-    units = source[old.index].reshape(*old.lead, -1)
+    units = old.of(tensor).reshape(*old.lead, -1)
+    mixed = matrix.to(tensor.dtype) @ units
+    if old.whole and new.whole:
+        return mixed.reshape(new.length, *source.shape[1:]).movedim(0, new.axes[0])
     target = source.new_zeros([new.length, *source.shape[1:]])
     kept, places = (_others(cut) for cut in (old, new))
     target[places] = source[kept]
-    shape = [
-        *new.lead,
-        *torch.broadcast_shapes(*(i.shape for i in new.index))[len(new.lead) :],
-        *source.shape[len(new.axes) :],
-    ]
-    target[new.index] = (matrix.to(tensor.dtype) @ units).reshape(shape)
+    target[new.index] = mixed.reshape([*new.shape, *source.shape[len(new.axes) :]])
     return target.movedim(new.front, new.axes)
+
+
+def _ascending(steps: Tensor) -> bool:
+    return torch.equal(steps.flatten(), torch.arange(steps.numel()))
 
 
 def _others(cut: _Cut) -> Tensor:

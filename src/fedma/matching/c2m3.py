@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from fedma.errors import MatchingError
 from fedma.matching.alignment import agreement, assign, checked, in_place, inner, rows, transform
+from fedma.matching.prior import Array
 from fedma.matching.rebasin import Placed, layerwise
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
@@ -45,7 +47,7 @@ def c2m3(
     _check_widths(widths)
     here = [_Soft.of(client) for client in _start(tensors, graph, widths[0])]
     for _ in range(sweeps):
-        there = [here[0], *(_ahead(tensors[j], here, j, graph) for j in range(1, len(models)))]
+        there = _ahead(tensors, here, graph)
         line = _Line.between(tensors, graph, here, there)
         step, gain = line.best()
         if gain <= 0:
@@ -103,13 +105,29 @@ class _Soft:
         return cls(_matrices(client.maps, client.wide), client.placed)
 
 
-def _ahead(tensors: Weights, clients: Sequence[_Soft], number: int, graph: UnitGraph) -> _Soft:
-    """The client under the permutation, for each group, of largest inner product with the objective's gradient."""
-    soft = clients[number].maps
-    others = [own.placed for j, own in enumerate(clients) if j != number]
-    joint = {name: torch.stack([own[name] for own in others]).sum(0) for name in tensors}
-    maps = {group: assign(_gradient(tensors, joint, soft, graph, group).mT) for group in graph.groups}
-    return _Soft.of(Placed.at(tensors, maps, graph, {group: matrix.shape[-1] for group, matrix in soft.items()}))
+def _others(clients: Sequence[_Soft]) -> list[Weights]:
+    """For each client the sum of all others: of those before it and those after it, so that nothing is subtracted."""
+    placed = [client.placed for client in clients]
+    zero = {name: torch.zeros_like(tensor) for name, tensor in placed[0].items()}
+    before = list(accumulate(placed[:-1], _sum, initial=zero))
+    after = list(accumulate(placed[:0:-1], _sum, initial=zero))[::-1]
+    return [_sum(*both) for both in zip(before, after, strict=True)]
+
+
+def _sum(left: Weights, right: Weights) -> Weights:
+    return {name: tensor + right[name] for name, tensor in left.items()}
+
+
+def _ahead(tensors: Sequence[Weights], clients: Sequence[_Soft], graph: UnitGraph) -> list[_Soft]:
+    """Each client under the permutation, for each group, of largest inner product with the objective's gradient; the
+    first client stays.
+    """
+    widths = {group: matrix.shape[-1] for group, matrix in clients[0].maps.items()}
+    ahead = [clients[0]]
+    for own, client, others in list(zip(tensors, clients, _others(clients), strict=True))[1:]:
+        maps = {group: assign(_gradient(own, others, client.maps, graph, group).mT) for group in graph.groups}
+        ahead.append(_Soft.of(Placed.at(own, maps, graph, widths)))
+    return ahead
 
 
 def _gradient(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph, group: str) -> Tensor:
@@ -133,15 +151,16 @@ def _gradient(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph, g
 
 @dataclass(frozen=True)
 class _Line:
-    """All clients' tensors as polynomials of the step from one set of matrices to another.
+    """All clients' tensors on the way from one set of matrices to another: polynomials of the step.
 
     Attributes:
-        powers: per tensor its coefficients, (powers, clients, …).
+        values: per tensor its values at evenly spaced steps from 0 to 1, as many as the polynomial needs, each for all
+            clients.
         here: the clients at step 0.
         there: at step 1.
     """
 
-    powers: Mapping[str, Tensor]
+    values: Mapping[str, Sequence[Sequence[Tensor]]]
     here: Sequence[_Soft]
     there: Sequence[_Soft]
 
@@ -154,35 +173,32 @@ class _Line:
         A tensor's degree is the number of matrices it meets; its values at the two ends are known.
         """
         widths = {group: matrix.shape[-1] for group, matrix in here[0].maps.items()}
-        powers = {}
+        values = {}
         for name, tensor in tensors[0].items():
             degree = sum(len(graph.groups_on(name, axis)) for axis in range(tensor.dim()))
-            nodes = torch.linspace(0, 1, degree + 1, dtype=torch.float64)
             between = [
                 [
-                    transform(own[name], graph, name, maps=_mixed(a.maps, b.maps, float(node)), widths=widths)
+                    transform(own[name], graph, name, maps=_mixed(a.maps, b.maps, node / degree), widths=widths)
                     if a is not b
                     else a.placed[name]
                     for own, a, b in zip(tensors, here, there, strict=True)
                 ]
-                for node in nodes[1:-1]
+                for node in range(1, degree)
             ]
-            values = [[own.placed[name] for own in here], *between, [own.placed[name] for own in there]]
-            weights = torch.linalg.inv(torch.vander(nodes, increasing=True)).to(tensor.dtype)
-            powers[name] = torch.tensordot(weights, torch.stack([torch.stack(each) for each in values]), 1)
-        return cls(powers, here, there)
+            values[name] = [[own.placed[name] for own in here], *between, [own.placed[name] for own in there]]
+        return cls(values, here, there)
 
     def best(self) -> tuple[float, float]:
         """The step in [0, 1] of largest objective, and its gain; none where it is too small to count."""
         total = np.polynomial.Polynomial([0.0])
         norm = 0.0
-        for powers in self.powers.values():
-            each = powers.double().flatten(2)
-            joint = each.sum(1)
-            products = (joint @ joint.T - torch.einsum("kjn,ljn->kl", each, each)).numpy() / 2
+        for values in self.values.values():
+            both = _products(values)
+            norm += float(both[1][0, 0])
+            powers = _powers(len(values))
+            products = powers @ ((both[0] - both[1]) / 2) @ powers.T
             sums = [products[::-1].diagonal(k).sum() for k in range(1 - len(products), len(products))]
             total += np.polynomial.Polynomial(sums)
-            norm += float(each[0].square().sum())
         slope = np.asarray(total.deriv().roots(), dtype=np.complex128)
         steps = [1.0, *(float(r.real) for r in slope if abs(r.imag) < 1e-9 and 0 < r.real < 1)]
         step = max(steps, key=lambda at: float(total(at)))
@@ -191,10 +207,35 @@ class _Line:
 
     def at(self, step: float) -> list[_Soft]:
         """The clients at this step."""
-        sums = {
-            name: torch.tensordot(step ** torch.arange(len(p), dtype=p.dtype), p, 1) for name, p in self.powers.items()
-        }
-        return [
-            _Soft(_mixed(a.maps, b.maps, step), {name: own[j] for name, own in sums.items()})
-            for j, (a, b) in enumerate(zip(self.here, self.there, strict=True))
-        ]
+        if step == 1:
+            return list(self.there)
+        shares = {name: step ** np.arange(len(v)) @ _powers(len(v)) for name, v in self.values.items()}
+        clients = []
+        for j, (a, b) in enumerate(zip(self.here, self.there, strict=True)):
+            placed = {name: _weighted([each[j] for each in v], shares[name]) for name, v in self.values.items()}
+            clients.append(a if a is b else _Soft(_mixed(a.maps, b.maps, step), placed))
+        return clients
+
+
+def _weighted(values: Sequence[Tensor], shares: Array) -> Tensor:
+    total = torch.zeros_like(values[0])
+    for value, share in zip(values, shares.tolist(), strict=True):
+        total.add_(value, alpha=share)
+    return total
+
+
+def _products(values: Sequence[Sequence[Tensor]]) -> tuple[Array, Array]:
+    """Of a tensor at several steps, steps × steps: inner products of the clients' sum, and the sum of each client's."""
+    steps = len(values)
+    joint = torch.zeros(steps, values[0][0].numel(), dtype=torch.float64)
+    own = torch.zeros(steps, steps, dtype=torch.float64)
+    for client in zip(*values, strict=True):
+        rows = torch.stack([tensor.flatten() for tensor in client]).double()
+        joint += rows
+        own += rows @ rows.T
+    return (joint @ joint.T).numpy(), own.numpy()
+
+
+def _powers(steps: int) -> Array:
+    """A polynomial's coefficients from its values at as many evenly spaced steps from 0 to 1."""
+    return np.asarray(np.linalg.inv(np.vander(np.linspace(0, 1, steps), increasing=True)), dtype=np.float64)

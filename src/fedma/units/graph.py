@@ -154,8 +154,8 @@ class UnitGraph:
                 raise GraphError(
                     f"tensor {name!r} has shape {tuple(tensor.shape)}, its layout at these widths {narrow}"
                 )
-            wide[name] = tensor.new_full(self.shape(name, widths), float(name in variances))
-            wide[name][self.index(name, maps, widths)] = tensor
+            shape, filler = self.shape(name, widths), float(name in variances)
+            wide[name] = layout.put(tensor, self.index(name, maps, widths), shape, filler)
         return wide
 
     def permute(self, model: nn.Module, orders: Maps) -> nn.Module:
@@ -265,7 +265,7 @@ class UnitGraph:
     def _moved(self, name: str, maps: Maps, tensor: Tensor, widths: Widths) -> Tensor:
         if not self.groups_of(name) & set(maps):
             return tensor.clone()
-        return tensor[self.index(name, maps, widths)]
+        return layout.take(tensor, self.index(name, maps, widths))
 
     def random_orders(self, generator: torch.Generator) -> dict[str, Tensor]:
         """A random order of the units of every group, drawn separately inside each block."""

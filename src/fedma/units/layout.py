@@ -130,6 +130,42 @@ def index(
     return tuple(result)
 
 
+def take(tensor: Tensor, index: tuple[Tensor, ...]) -> Tensor:
+    """The narrow tensor whose entries lie at the places of `index` in a wide one; a copy."""
+    if (steps := _separate(index)) is None:
+        return tensor[index]
+    taken = tensor
+    for axis, own in enumerate(steps):
+        if not _all(own, tensor.shape[axis]):
+            taken = taken.index_select(axis, own.to(tensor.device))
+    return taken.clone(memory_format=torch.contiguous_format) if taken is tensor else taken
+
+
+def put(tensor: Tensor, index: tuple[Tensor, ...], shape: tuple[int, ...], filler: float) -> Tensor:
+    """A wide tensor of this shape that holds the narrow one at the places of `index`, and the filler elsewhere."""
+    if (steps := _separate(index)) is None:
+        wide = tensor.new_full(shape, filler)
+        wide[index] = tensor
+        return wide
+    wide = tensor
+    for axis, own in enumerate(steps):
+        if not _all(own, shape[axis]):
+            room = wide.new_full((*wide.shape[:axis], shape[axis], *wide.shape[axis + 1 :]), filler)
+            wide = room.index_copy_(axis, own.to(tensor.device), wide)
+    return wide.clone(memory_format=torch.contiguous_format) if wide is tensor else wide
+
+
+def _separate(index: tuple[Tensor, ...]) -> list[Tensor] | None:
+    """The steps along each axis where they depend on no other axis: whole slices can be moved, which is faster."""
+    alone = all(where.numel() == where.shape[axis] for axis, where in enumerate(index))
+    return [where.flatten() for where in index] if alone else None
+
+
+def _all(steps: Tensor, length: int) -> bool:
+    """Whether these are all steps of an axis, in order."""
+    return len(steps) == length and torch.equal(steps, torch.arange(length))
+
+
 def _coordinates(axis: Axis, widths: Widths) -> list[list[Tensor]]:
     """For each segment and factor, the factor's coordinate at every step along the segment."""
     return [
