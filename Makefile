@@ -10,8 +10,8 @@ help: ## Show this help
 demo: .venv/installed ## Compare six methods on handwritten digits (about a minute, no download)
 	$(BIN)/fedma demo
 
-test: .venv/dev ## Run the tests (ARGS="-k name" for some of them)
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/dev ## Run the tests, on up to four cores (ARGS="-k name" for some of them)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-deploy: .venv/dev ## Train over TLS on loopback, with SuperLink and SuperNodes (about a minute)
 	FEDMA_DEPLOY=1 $(BIN)/python -m pytest tests/engines/test_flower_deploy.py

@@ -7,6 +7,7 @@ comes nearest to each unit, under inputs drawn from a standard normal distributi
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -76,15 +77,21 @@ def drives(
     return rows, [c[scale] if scale in c else torch.ones(len(r)) for c, r in zip(clients, rows, strict=True)]
 
 
-def directions(
+def directions(rows: Sequence[Tensor], scales: Sequence[Tensor] | None) -> list[Tensor]:
+    """Each client's units as `fit` wants them, from `drives`: float64."""
+    if scales is None:
+        return [own.double() for own in rows]
+    return [_scaled(*pair) for pair in zip(rows, scales, strict=True)]
+
+
+def mean_directions(
     rows: Sequence[Tensor], scales: Sequence[Tensor] | None, assignments: Sequence[Tensor], shares: Sequence[float]
-) -> tuple[list[Tensor], Tensor]:
-    """Each client's units and the slots as `fit` wants them, from `drives`: float64."""
+) -> Tensor:
+    """The slots likewise."""
     slots = slot_means(rows, assignments, shares)
     if scales is None:
-        return [own.double() for own in rows], slots
-    means = slot_means([scale[:, None] for scale in scales], assignments, shares)
-    return [_scaled(*pair) for pair in zip(rows, scales, strict=True)], _scaled(slots, means[:, 0])
+        return slots
+    return _scaled(slots, slot_means([scale[:, None] for scale in scales], assignments, shares)[:, 0])
 
 
 def fitted(
@@ -108,34 +115,32 @@ def fitted(
     return carry(own, graph, group, fit(units, means, assignment), widths=widths[0])
 
 
-def unexplained(
-    readers: Weights,
-    graph: UnitGraph,
-    group: str,
-    *,
-    rows: Tensor,
-    slots: Tensor,
-    combination: Tensor,
-    widths: Widths,
-) -> float:
-    """The share of what the next layers read from a client's units that the slots, so combined, do not give.
-
-    In [0, 1] up to the ridge, a variance under the inputs of `fit`; comparable between matchings of the same units.
-
-    Args: `readers` are the client's tensors; `rows`, `slots` as for `fit`, whose result is `combination`; `widths` the
-        client's.
+def reading(readers: Weights, graph: UnitGraph, group: str, *, widths: Widths) -> Tensor:
+    """Products of the weights with which the next layers read two units, summed over all that they make: units × units,
+    float64. Its inner product with a covariance of the units is the variance of what is read.
     """
-    own, cross = _covariance(rows, rows), combination @ _covariance(slots, rows)
-    missed = own - cross - cross.T + combination @ _covariance(slots, slots) @ combination.T
-    lost = whole = 0.0
+    total = torch.zeros(widths[group], widths[group], dtype=torch.float64)
     for place in graph.places(group):
         if place.role == "in":
             steps = positions(graph.layouts[place.tensor][place.axis], group, widths)
             first = readers[place.tensor].movedim(place.axis, 0)
             read = first[steps.flatten()].reshape(len(steps), -1).double()
-            lost += float((read * (missed @ read)).sum())
-            whole += float((read * (own @ read)).sum())
-    return lost / whole if whole else 0.0
+            total += read @ read.T
+    return total
+
+
+def unexplained(read: Tensor, *, own: Tensor, missed: Tensor) -> float:
+    """The share of what the next layers read from a client's units that the slots do not give.
+
+    In [0, 1] up to the ridge, a variance under the inputs of `fit`; comparable between matchings of the same units.
+
+    Args:
+        read: the client's, from `reading`.
+        own: the units' `covariance` among themselves.
+        missed: that of what the slots, combined, miss of them: `Combination.missed`.
+    """
+    whole = float((own * read).sum())
+    return float((missed * read).sum()) / whole if whole else 0.0
 
 
 def _scaled(rows: Tensor, scale: Tensor) -> Tensor:
@@ -159,6 +164,46 @@ def slot_means(rows: Sequence[Tensor], assignments: Sequence[Tensor], shares: Se
     return total / mass
 
 
+@dataclass(frozen=True)
+class Combination:
+    """The combination of slots that comes nearest to each of a client's units.
+
+    Attributes:
+        matrix: units × slots, float64.
+        cross: `covariance` of the units with the slots.
+        among: that of the slots among themselves.
+    """
+
+    matrix: Tensor
+    cross: Tensor
+    among: Tensor
+
+    def missed(self, own: Tensor) -> Tensor:
+        """The covariance of what it misses of the units, theirs being `own`: units × units."""
+        cross = self.matrix @ self.cross.T
+        return own - cross - cross.T + self.matrix @ self.among @ self.matrix.T
+
+
+class Slots:
+    """What clients' units are fitted to."""
+
+    def __init__(self, rows: Tensor, *, ridge: float = RIDGE) -> None:
+        """Args: `rows` are slots × features, float64; `ridge` as for `fit`."""
+        if not ridge > 0:
+            raise InputError(f"ridge is {ridge}; it must be above 0")
+        self.rows, self.among = rows, covariance(rows, rows)
+        scale = float(self.among.diagonal().mean())
+        damping = ridge * (scale or 1.0) * torch.eye(len(rows), dtype=torch.float64)
+        self._damped = torch.linalg.lu_factor(self.among + damping)
+
+    def fit(self, units: Tensor, assignment: Tensor) -> Combination:
+        """See `fit`."""
+        cross = covariance(units.double(), self.rows)
+        missed = cross - self.among[assignment]
+        placed = torch.nn.functional.one_hot(assignment, len(self.rows)).double()
+        return Combination(placed + torch.linalg.lu_solve(*self._damped, missed.T).T, cross, self.among)
+
+
 def fit(rows: Tensor, slots: Tensor, assignment: Tensor, *, ridge: float = RIDGE) -> Tensor:
     """The combination of slots that comes nearest to each unit: units × slots, float64.
 
@@ -176,17 +221,10 @@ def fit(rows: Tensor, slots: Tensor, assignment: Tensor, *, ridge: float = RIDGE
         2009, equation 6), less the product of means; carrying weights over by regression follows RegMean (Jin et
         al., ICLR 2023), which takes the covariances from data.
     """
-    if not ridge > 0:
-        raise InputError(f"ridge is {ridge}; it must be above 0")
-    among = _covariance(slots, slots)
-    scale = float(among.diagonal().mean())
-    among_damped = among + ridge * (scale or 1.0) * torch.eye(len(slots), dtype=torch.float64)
-    missed = _covariance(rows.double(), slots) - among[assignment]
-    placed = torch.nn.functional.one_hot(assignment, len(slots)).double()
-    return placed + torch.linalg.solve(among_damped, missed.T).T
+    return Slots(slots, ridge=ridge).fit(rows, assignment).matrix
 
 
-def _covariance(left: Tensor, right: Tensor) -> Tensor:
+def covariance(left: Tensor, right: Tensor) -> Tensor:
     """Cov[relu(u·x), relu(v·x)] for x ~ N(0, I), for all rows u of one and v of the other."""
     norms = torch.outer(left.norm(dim=1), right.norm(dim=1))
     cosine = (left @ right.T / norms.clamp(min=torch.finfo(torch.float64).tiny)).clamp(-1, 1)

@@ -1,6 +1,5 @@
 """The fused weights of models that were trained apart, without data."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,17 @@ from torch import Tensor
 from fedma.matching.average import average
 from fedma.matching.c2m3 import c2m3
 from fedma.matching.features import output_axis
-from fedma.matching.fitting import can_fit, carry, directions, drives, fit, unexplained
+from fedma.matching.fitting import (
+    Slots,
+    can_fit,
+    carry,
+    covariance,
+    directions,
+    drives,
+    mean_directions,
+    reading,
+    unexplained,
+)
 from fedma.matching.groups import Matcher, match_step, original_order, slots
 from fedma.matching.rebasin import rebasin
 from fedma.matching.regmean import regression_means
@@ -121,22 +130,21 @@ def _best(
     if not tries or len(step.groups) != 1 or not can_fit(graph, step.groups[0]):
         return match(matcher=matcher), [{} for _ in models]
     (group,) = step.groups
+    seeds = [number(matcher.seed, "try", attempt) if attempt else matcher.seed for attempt in range(tries)]
+    found = [match(matcher=replace(matcher, seed=seed)) for seed in seeds]
     rows, scales = drives(models, graph, group, names=step.tensors, widths=widths)
-    found: list[tuple[float, Assignments, list[Tensor]]] = []
-    for attempt in range(tries):
-        seed = number(matcher.seed, "try", attempt) if attempt else matcher.seed
-        matched = match(matcher=replace(matcher, seed=seed))
-        units, means = directions(rows, scales, matched[group], shares)
-        combinations = [fit(own, means, placed) for own, placed in zip(units, matched[group], strict=True)]
-        lost = [
-            unexplained(model, graph, group, rows=own, slots=means, combination=combination, widths=width)
-            for model, own, combination, width in zip(models, units, combinations, widths, strict=True)
-        ]
-        found.append((sum(map(operator.mul, lost, shares)), matched, combinations))
-    _, matched, combinations = min(found, key=lambda attempt: attempt[0])
-    return matched, [
-        carry(model, graph, group, combination, widths=width)
-        for model, combination, width in zip(models, combinations, widths, strict=True)
+    units = directions(rows, scales)
+    means = [Slots(mean_directions(rows, scales, matched[group], shares)) for matched in found]
+    lost = [0.0] * tries
+    for j, (model, own) in enumerate(zip(models, units, strict=True)):
+        among, read = covariance(own, own), reading(model, graph, group, widths=widths[j])
+        for attempt, matched in enumerate(found):
+            missed = means[attempt].fit(own, matched[group][j]).missed(among)
+            lost[attempt] += shares[j] * unexplained(read, own=among, missed=missed)
+    best = lost.index(min(lost))
+    return found[best], [
+        carry(model, graph, group, means[best].fit(own, placed).matrix, widths=width)
+        for model, own, placed, width in zip(models, units, found[best][group], widths, strict=True)
     ]
 
 

@@ -34,4 +34,4 @@ def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
     return [Cell(line, replace(base, **changes)) for line, changes in CHANGES.items()]
 
 
-ABLATION = Experiment("FedMA's options: MNIST, LeNet, 5 clients", _cells, Course(), seeds=(0,))
+ABLATION = Experiment("FedMA's options: MNIST, LeNet, 5 clients", _cells, Course())
