@@ -8,7 +8,7 @@ from torch import nn
 
 from fedma import fuse
 from fedma.errors import InputError
-from fedma.matching.fitting import Slots, can_fit, carry, covariance, fit, reading, slot_means, unexplained
+from fedma.matching.fitting import Target, can_fit, carry, covariance, fit, read_products, slot_means, unexplained
 from fedma.models import build
 from fedma.seeds import generator
 from fedma.units import rebuild, units, weights
@@ -94,8 +94,8 @@ def test_what_the_slots_do_not_explain_is_a_share(seed: int) -> None:
     random, order = generator(seed, "lost"), torch.arange(8)
     rows = torch.randn(8, 6, generator=random, dtype=torch.float64)
     slots = rows + torch.randn(8, 6, generator=random, dtype=torch.float64)
-    own, read = covariance(rows, rows), reading(weights(model), graph, "fc1", widths=graph.widths)
-    exact, apart = (unexplained(read, own=own, missed=Slots(s).fit(rows, order).missed(own)) for s in (rows, slots))
+    own, read = covariance(rows, rows), read_products(weights(model), graph, "fc1", widths=graph.widths)
+    exact, apart = (unexplained(read, own=own, missed=Target(s).fit(rows, order).missed(own)) for s in (rows, slots))
     assert abs(exact) < 1e-9
     assert 1e-3 < apart < 1.5
 

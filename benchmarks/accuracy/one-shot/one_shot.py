@@ -84,7 +84,7 @@ def measure(
     models, facts = found
     fuse(models[:1], model_inputs(data.train.inputs[:2]), matcher="identity")  # loads what first use loads, untimed
     told = {name: facts[name] for name in ("model", "clients", "scheme", "seed")}
-    told |= {"samples": cell.task.samples, "device": facts["device"]}
+    told |= {"samples": cell.task.samples, "device": facts.get("device", "cpu")}
     for name in ("clients_mean", "ensemble"):
         _append(results, {**told, "setting": name, "accuracy": facts[name]})
     for name, arguments in settings.items():

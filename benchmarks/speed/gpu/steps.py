@@ -10,6 +10,8 @@ import argparse
 import json
 import multiprocessing
 import platform
+import queue
+import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -26,6 +28,8 @@ from fedma.training.fit import _Step
 RESULTS = Path(__file__).with_name("results.jsonl")
 SHAPES = {"lenet": (1, 28, 28), "vgg9": (3, 32, 32), "vgg9-16": (3, 16, 16)}
 SAMPLES = 2048
+WAIT = 60.0
+"""Seconds that processes may take to begin and end."""
 
 
 def main() -> None:
@@ -37,21 +41,28 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--graph", action="store_true", help="record a step once and replay it")
-    parser.add_argument("--mps", action="store_true", help="only notes that MPS is running")
+    parser.add_argument("--mps", action="store_true", help="only notes in the line that NVIDIA's MPS is running")
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     together, rates = context.Barrier(options.processes), context.Queue()
     workers = [context.Process(target=work, args=(options, together, rates)) for _ in range(options.processes)]
     for worker in workers:
         worker.start()
-    found = [rates.get() for _ in workers]
-    for worker in workers:
-        worker.join()
+    try:
+        found = [rates.get(timeout=options.seconds + WAIT) for _ in workers]
+    except queue.Empty:
+        sys.exit("a process gave no rate: see what it said above")
+    finally:
+        for worker in workers:
+            worker.join(1)
+            worker.terminate()
     line = {
         **vars(options),
         "samples_a_second": round(sum(found)),
         "versions": {name: metadata.version(name) for name in ("fedma", "torch")},
-        "machine": torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine(),
+        "machine": torch.cuda.get_device_name(options.device)
+        if options.device.startswith("cuda")
+        else platform.machine(),
     }
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

@@ -1,6 +1,6 @@
 """Cycle-consistent matching (C2M3): all clients and all groups at once, by Frank–Wolfe on soft permutations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -105,13 +105,15 @@ class _Soft:
         return cls(_matrices(client.maps, client.wide), client.placed)
 
 
-def _others(clients: Sequence[_Soft]) -> list[Weights]:
-    """For each client the sum of all others: of those before it and those after it, so that nothing is subtracted."""
+def _others(clients: Sequence[_Soft]) -> Iterator[Weights]:
+    """For each client but the first the sum of all others: of those before it and those after it, so that nothing is
+    subtracted.
+    """
     placed = [client.placed for client in clients]
     zero = {name: torch.zeros_like(tensor) for name, tensor in placed[0].items()}
-    before = list(accumulate(placed[:-1], _sum, initial=zero))
-    after = list(accumulate(placed[:0:-1], _sum, initial=zero))[::-1]
-    return [_sum(*both) for both in zip(before, after, strict=True)]
+    after = list(accumulate(placed[:1:-1], _sum, initial=zero))
+    for before in accumulate(placed[:-1], _sum):
+        yield _sum(before, after.pop())
 
 
 def _sum(left: Weights, right: Weights) -> Weights:
@@ -124,7 +126,7 @@ def _ahead(tensors: Sequence[Weights], clients: Sequence[_Soft], graph: UnitGrap
     """
     widths = {group: matrix.shape[-1] for group, matrix in clients[0].maps.items()}
     ahead = [clients[0]]
-    for own, client, others in list(zip(tensors, clients, _others(clients), strict=True))[1:]:
+    for own, client, others in zip(tensors[1:], clients[1:], _others(clients), strict=True):
         maps = {group: assign(_gradient(own, others, client.maps, graph, group).mT) for group in graph.groups}
         ahead.append(_Soft.of(Placed.at(own, maps, graph, widths)))
     return ahead
@@ -170,12 +172,12 @@ class _Line:
     ) -> "_Line":
         """The line from here to there; a client that is the same at both ends stays.
 
-        A tensor's degree is the number of matrices it meets; its values at the two ends are known.
+        A tensor's values at the two ends are known.
         """
         widths = {group: matrix.shape[-1] for group, matrix in here[0].maps.items()}
         values = {}
-        for name, tensor in tensors[0].items():
-            degree = sum(len(graph.groups_on(name, axis)) for axis in range(tensor.dim()))
+        for name in tensors[0]:
+            degree = _degree(graph, name)
             between = [
                 [
                     transform(own[name], graph, name, maps=_mixed(a.maps, b.maps, node / degree), widths=widths)
@@ -193,10 +195,10 @@ class _Line:
         total = np.polynomial.Polynomial([0.0])
         norm = 0.0
         for values in self.values.values():
-            both = _products(values)
-            norm += float(both[1][0, 0])
+            joint, own = _products(values)
+            norm += float(own[0, 0])
             powers = _powers(len(values))
-            products = powers @ ((both[0] - both[1]) / 2) @ powers.T
+            products = powers @ ((joint - own) / 2) @ powers.T
             sums = [products[::-1].diagonal(k).sum() for k in range(1 - len(products), len(products))]
             total += np.polynomial.Polynomial(sums)
         slope = np.asarray(total.deriv().roots(), dtype=np.complex128)
@@ -212,9 +214,17 @@ class _Line:
         shares = {name: step ** np.arange(len(v)) @ _powers(len(v)) for name, v in self.values.items()}
         clients = []
         for j, (a, b) in enumerate(zip(self.here, self.there, strict=True)):
-            placed = {name: _weighted([each[j] for each in v], shares[name]) for name, v in self.values.items()}
-            clients.append(a if a is b else _Soft(_mixed(a.maps, b.maps, step), placed))
+            if a is not b:
+                placed = {name: _weighted([each[j] for each in v], shares[name]) for name, v in self.values.items()}
+                a = _Soft(_mixed(a.maps, b.maps, step), placed)
+            clients.append(a)
         return clients
+
+
+def _degree(graph: UnitGraph, name: str) -> int:
+    """How many matrices an entry of a tensor meets at most: of each axis those of one segment."""
+    segments = [[{factor.group for factor in segment} - {None} for segment in axis] for axis in graph.layouts[name]]
+    return sum(max(map(len, axis), default=0) for axis in segments)
 
 
 def _weighted(values: Sequence[Tensor], shares: Array) -> Tensor:

@@ -87,7 +87,7 @@ def directions(rows: Sequence[Tensor], scales: Sequence[Tensor] | None) -> list[
 def mean_directions(
     rows: Sequence[Tensor], scales: Sequence[Tensor] | None, assignments: Sequence[Tensor], shares: Sequence[float]
 ) -> Tensor:
-    """The slots likewise."""
+    """The slots, means of their owners, as `fit` wants them: float64."""
     slots = slot_means(rows, assignments, shares)
     if scales is None:
         return slots
@@ -108,14 +108,11 @@ def fitted(
         widths: the client's, before and after.
     """
     rows, scales = drives([own, slots], graph, group, names=slots, widths=widths)
-    if scales is None:
-        units, means = (part.double() for part in rows)
-    else:
-        units, means = (_scaled(*pair) for pair in zip(rows, scales, strict=True))
+    units, means = directions(rows, scales)
     return carry(own, graph, group, fit(units, means, assignment), widths=widths[0])
 
 
-def reading(readers: Weights, graph: UnitGraph, group: str, *, widths: Widths) -> Tensor:
+def read_products(readers: Weights, graph: UnitGraph, group: str, *, widths: Widths) -> Tensor:
     """Products of the weights with which the next layers read two units, summed over all that they make: units × units,
     float64. Its inner product with a covariance of the units is the variance of what is read.
     """
@@ -135,7 +132,7 @@ def unexplained(read: Tensor, *, own: Tensor, missed: Tensor) -> float:
     In [0, 1] up to the ridge, a variance under the inputs of `fit`; comparable between matchings of the same units.
 
     Args:
-        read: the client's, from `reading`.
+        read: the client's, from `read_products`.
         own: the units' `covariance` among themselves.
         missed: that of what the slots, combined, miss of them: `Combination.missed`.
     """
@@ -184,11 +181,16 @@ class Combination:
         return own - cross - cross.T + self.matrix @ self.among @ self.matrix.T
 
 
-class Slots:
-    """What clients' units are fitted to."""
+class Target:
+    """The slots, as what clients' units are fitted to.
+
+    Attributes:
+        rows: slots × features, float64.
+        among: their `covariance` among themselves.
+    """
 
     def __init__(self, rows: Tensor, *, ridge: float = RIDGE) -> None:
-        """Args: `rows` are slots × features, float64; `ridge` as for `fit`."""
+        """Args: `ridge` as for `fit`."""
         if not ridge > 0:
             raise InputError(f"ridge is {ridge}; it must be above 0")
         self.rows, self.among = rows, covariance(rows, rows)
@@ -197,7 +199,7 @@ class Slots:
         self._damped = torch.linalg.lu_factor(self.among + damping)
 
     def fit(self, units: Tensor, assignment: Tensor) -> Combination:
-        """See `fit`."""
+        """The combination for a client's units, in these slots; arguments and formula as for the function `fit`."""
         cross = covariance(units.double(), self.rows)
         missed = cross - self.among[assignment]
         placed = torch.nn.functional.one_hot(assignment, len(self.rows)).double()
@@ -221,7 +223,7 @@ def fit(rows: Tensor, slots: Tensor, assignment: Tensor, *, ridge: float = RIDGE
         2009, equation 6), less the product of means; carrying weights over by regression follows RegMean (Jin et
         al., ICLR 2023), which takes the covariances from data.
     """
-    return Slots(slots, ridge=ridge).fit(rows, assignment).matrix
+    return Target(slots, ridge=ridge).fit(rows, assignment).matrix
 
 
 def covariance(left: Tensor, right: Tensor) -> Tensor:

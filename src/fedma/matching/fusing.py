@@ -11,14 +11,14 @@ from fedma.matching.average import average
 from fedma.matching.c2m3 import c2m3
 from fedma.matching.features import output_axis
 from fedma.matching.fitting import (
-    Slots,
+    Target,
     can_fit,
     carry,
     covariance,
     directions,
     drives,
     mean_directions,
-    reading,
+    read_products,
     unexplained,
 )
 from fedma.matching.groups import Matcher, match_step, original_order, slots
@@ -134,10 +134,10 @@ def _best(
     found = [match(matcher=replace(matcher, seed=seed)) for seed in seeds]
     rows, scales = drives(models, graph, group, names=step.tensors, widths=widths)
     units = directions(rows, scales)
-    means = [Slots(mean_directions(rows, scales, matched[group], shares)) for matched in found]
+    means = [Target(mean_directions(rows, scales, matched[group], shares)) for matched in found]
     lost = [0.0] * tries
     for j, (model, own) in enumerate(zip(models, units, strict=True)):
-        among, read = covariance(own, own), reading(model, graph, group, widths=widths[j])
+        among, read = covariance(own, own), read_products(model, graph, group, widths=widths[j])
         for attempt, matched in enumerate(found):
             missed = means[attempt].fit(own, matched[group][j]).missed(among)
             lost[attempt] += shares[j] * unexplained(read, own=among, missed=missed)
