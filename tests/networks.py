@@ -104,7 +104,20 @@ class Linear(nn.Module):
         return self.output(x.flatten(1))
 
 
-NETWORKS = {kind.__name__.lower(): kind for kind in (Residual, Disordered, Speaker, Attention, Grouped, Wide, Linear)}
+class Branches(nn.Module):
+    """Reads many small layers one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList([nn.Linear(64, 3) for _ in range(16)])
+        self.output = nn.Linear(48, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(torch.cat([branch(x.flatten(1)).relu() for branch in self.branches], 1))
+
+
+_KINDS = (Residual, Disordered, Speaker, Attention, Grouped, Wide, Linear, Branches)
+NETWORKS = {kind.__name__.lower(): kind for kind in _KINDS}
 
 
 def made(name: str, *, seed: int) -> nn.Module:

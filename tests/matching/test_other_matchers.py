@@ -165,26 +165,10 @@ def test_the_gradient_is_the_derivative(kind: str) -> None:
         torch.testing.assert_close(_gradient(tensors, others, soft, graph, group), wanted)
 
 
-class Branches(nn.Module):
-    """Reads many small layers one after the other."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        branches = [nn.Linear(4, 3) for _ in range(16)]
-        self.branches, self.out = nn.ModuleList(branches), nn.Linear(48, 2)
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, generator=generator(seed, str(tuple(parameter.shape))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(torch.cat([branch(x).relu() for branch in self.branches], 1))
-
-
 @pytest.mark.parametrize("kind", [*KINDS, "branches"])
 def test_a_step_goes_to_the_largest_objective_on_its_line(kind: str) -> None:
-    models = [Branches(seed).double() for seed in (1, 2, 3)]
-    graph = units(models[0], torch.zeros(2, 4).double()) if kind == "branches" else network(kind, 1)[1]
-    own = [weights(model) for model in models] if kind == "branches" else [network(kind, s)[0] for s in (1, 2, 3)]
-    tensors = checked(own, graph)
+    graph = network(kind, 1)[1]
+    tensors = checked([network(kind, seed)[0] for seed in (1, 2, 3)], graph)
     soft = [soft_matrices(graph, seed) for seed in range(3)]
     begun = [_Soft(*each) for each in zip(soft, moved_by(tensors, graph, soft), strict=True)]
     goals = _ahead(tensors, begun, graph)

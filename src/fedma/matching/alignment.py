@@ -15,7 +15,7 @@ from torch import Tensor
 from fedma.errors import MatchingError
 from fedma.matching.solvers import best_columns
 from fedma.units import Place, UnitGraph, Weights
-from fedma.units.layout import Maps, Widths, extent, positions
+from fedma.units.layout import Maps, Widths, all_in_order, extent, positions
 
 
 def compared(weights: Mapping[str, Tensor], graph: UnitGraph) -> list[str]:
@@ -243,8 +243,7 @@ class _Cut:
     @property
     def whole(self) -> bool:
         """Whether the units, one after the other, are the whole axis: nothing needs to be picked out then."""
-        steps = self.index[0]
-        return len(self.index) == 1 and steps.numel() == self.length and _ascending(steps)
+        return len(self.index) == 1 and all_in_order(self.index[0].flatten(), self.length)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -295,10 +294,6 @@ def _applied(matrix: Tensor, tensor: Tensor, *, old: _Cut, new: _Cut) -> Tensor:
     target[places] = source[kept]
     target[new.index] = mixed.reshape([*new.shape, *source.shape[len(new.axes) :]])
     return target.movedim(new.front, new.axes)
-
-
-def _ascending(steps: Tensor) -> bool:
-    return torch.equal(steps.flatten(), torch.arange(steps.numel()))
 
 
 def _others(cut: _Cut) -> Tensor:

@@ -136,7 +136,7 @@ def take(tensor: Tensor, index: tuple[Tensor, ...]) -> Tensor:
         return tensor[index]
     taken = tensor
     for axis, own in enumerate(steps):
-        if not _all(own, tensor.shape[axis]):
+        if not all_in_order(own, tensor.shape[axis]):
             taken = taken.index_select(axis, own.to(tensor.device))
     return taken.clone(memory_format=torch.contiguous_format) if taken is tensor else taken
 
@@ -149,7 +149,7 @@ def put(tensor: Tensor, index: tuple[Tensor, ...], shape: tuple[int, ...], fille
         return wide
     wide = tensor
     for axis, own in enumerate(steps):
-        if not _all(own, shape[axis]):
+        if not all_in_order(own, shape[axis]):
             room = wide.new_full((*wide.shape[:axis], shape[axis], *wide.shape[axis + 1 :]), filler)
             wide = room.index_copy_(axis, own.to(tensor.device), wide)
     return wide.clone(memory_format=torch.contiguous_format) if wide is tensor else wide
@@ -161,7 +161,7 @@ def _separate(index: tuple[Tensor, ...]) -> list[Tensor] | None:
     return [where.flatten() for where in index] if alone else None
 
 
-def _all(steps: Tensor, length: int) -> bool:
+def all_in_order(steps: Tensor, length: int) -> bool:
     """Whether these are all steps of an axis, in order."""
     return len(steps) == length and torch.equal(steps, torch.arange(length))
 
