@@ -1,7 +1,7 @@
 """On layers in a row and on a character LSTM, FedMA is what one would write by hand for that very network."""
 
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from fedma.training import Schedule, fit
 from fedma.units import Weights, units, weights
 from networks import made
 
-BY_HAND = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "fedma_by_hand.py"))["fedma_round"]
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BY_HAND, LSTM_BY_HAND = (
+    runpy.run_path(str(EXAMPLES / f"{name}.py"))["fedma_round"] for name in ("fedma_by_hand", "fedma_by_hand_lstm")
+)
 LOCAL = Schedule(epochs=2, batch_size=8, lr=0.05)
 OUTPUT = Schedule(epochs=3, batch_size=8, lr=0.01)
 Match = Callable[[list[Tensor]], Matching]
@@ -54,7 +57,7 @@ def library(members: list[Client], models: list[nn.Module], matcher: Matcher) ->
     return state.weights
 
 
-def train(members: list[Client], names: list[list[str]], client: int, model: nn.Module, held: list[Any]) -> None:
+def train(members: list[Client], names: list[list[str]], client: int, model: nn.Module, held: Sequence[Any]) -> None:
     """As FedMA's clients train when so many layers are held."""
     last = len(held) == len(names) - 1
     fit(
@@ -95,73 +98,10 @@ def test_layers_in_a_row(name: str, matcher: Matcher) -> None:
 @pytest.mark.parametrize("matcher", [Matcher(), Matcher(options={"hyper": "reference"})], ids=["default", "reference"])
 def test_a_character_lstm(matcher: Matcher) -> None:
     members, models = federation("lstm")
-    match = same_matching(list(members[0].graph.groups), matcher)
-    wanted = library(members, models, matcher)
-    assert_equal(_lstm_round(members, models, match), wanted, rtol=1e-6, atol=1e-7)
-    assert len(wanted["recurrent.weight_hh_l0"].T) > 9
-
-
-def _lstm_round(members: list[Client], models: list[nn.Module], match: Match) -> Weights:
-    """Embedding, recurrent layer, output layer: unlike those of other layers, rows and columns of the recurrent
-    matrix both stand for its units.
-    """
     names = [[n for n, _ in models[0].named_parameters() if n.startswith(layer)] for layer in ("emb", "rec", "out")]
-    clients = range(len(models))
-    for j in clients:
-        train(members, names, j, models[j], [])
-    dims = match([models[j].embedding.weight.detach().T for j in clients]).assignments
-    table = _rows_mean([models[j].embedding.weight.detach().T for j in clients], dims).T
-    wide = int(torch.cat(dims).max()) + 1
-    for j in clients:
-        own = models[j].recurrent.weight_ih_l0.detach()
-        reads = own.new_zeros(len(own), wide)
-        reads[:, dims[j]] = own
-        models[j].embedding.weight = nn.Parameter(table.clone())
-        models[j].recurrent = _lstm(reads, *(getattr(models[j].recurrent, n).detach() for n in _REST))
-        train(members, names, j, models[j], [0])
-    gates = [[getattr(models[j].recurrent, n).detach().unflatten(0, (4, -1)) for n in _ALL] for j in clients]
-    rows = [torch.cat([ih.transpose(0, 1).flatten(1), b.T, c.T], 1) for ih, _, b, c in gates]
-    states = match(rows).assignments
-    slots = int(torch.cat(states).max()) + 1
-    mean = _rows_mean(rows, states)
-    ih, b, c = mean[:, : 4 * wide].unflatten(1, (4, wide)), mean[:, 4 * wide : 4 * wide + 4], mean[:, 4 * wide + 4 :]
-    total, both = torch.zeros(4, slots, slots), torch.zeros(slots, slots)
-    for (_, hh, _, _), own in zip(gates, states, strict=True):
-        total[:, own[:, None], own] += hh
-        both[own[:, None], own] += 1
-    matrix = (total / both.clamp(min=1)).flatten(0, 1)
-    for j in clients:
-        reads = torch.zeros(CLASSES, slots)
-        reads[:, states[j]] = models[j].output.weight.detach()
-        models[j].output.weight = nn.Parameter(reads)
-        models[j].recurrent = _lstm(ih.transpose(0, 1).flatten(0, 1), matrix, b.T.flatten(), c.T.flatten())
-        train(members, names, j, models[j], [0, 1])
-    counts = torch.stack([own.class_counts for own in members]).double()
-    shares = counts / counts.sum(0)
-    for name in names[2]:
-        own = [getattr(models[j].output, name.split(".")[1]).detach() for j in clients]
-        value = sum(share.view(-1, *[1] * (w.dim() - 1)) * w for share, w in zip(shares, own, strict=True))
-        setattr(models[0].output, name.split(".")[1], nn.Parameter(value.float()))
-    return weights(models[0])
-
-
-_ALL = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-_REST = _ALL[1:]
-
-
-def _lstm(*values: Tensor) -> nn.LSTM:
-    """A recurrent layer that holds these weights."""
-    layer = nn.LSTM(values[0].shape[1], len(values[1].T), batch_first=True)
-    for name, value in zip(_ALL, values, strict=True):
-        setattr(layer, name, nn.Parameter(value.float().contiguous()))
-    return layer
-
-
-def _rows_mean(rows: list[Tensor], assignments: tuple[Tensor, ...]) -> Tensor:
-    """Each slot's mean over its owners."""
-    total = torch.zeros(int(torch.cat(assignments).max()) + 1, rows[0].shape[1], dtype=torch.float64)
-    owners = torch.zeros(len(total), 1)
-    for own, units_ in zip(rows, assignments, strict=True):
-        total[units_] += own
-        owners[units_] += 1
-    return (total / owners).float()
+    counts = torch.stack([c.class_counts for c in members])
+    match = same_matching(list(members[0].graph.groups), matcher)
+    by_hand = LSTM_BY_HAND(models, partial(train, members, names), counts, match)
+    wanted = library(members, models, matcher)
+    assert_equal(weights(by_hand), wanted, rtol=1e-6, atol=1e-7)
+    assert len(wanted["recurrent.weight_hh_l0"].T) > 9
