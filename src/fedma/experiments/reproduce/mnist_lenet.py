@@ -15,7 +15,7 @@ SCALES: dict[Scale, Task] = {
         lr=(0.01, 0.03),
         local_epochs=(5, 10),
         fedma={"grow": False},
-        tuning={"limit": 4000},
+        tuning={"limit": 10_000},
     ),
     "paper": Task(
         replace(_BASE, rounds=30, batch_size=64),
