@@ -148,13 +148,13 @@ def _unreadable(client: Tensor) -> str | None:
         return f"is {client.dtype} of shape {tuple(client.shape)}, no floating tensor of units × features"
     if 0 in client.shape:
         return f"has {client.shape[0]} units of {client.shape[1]} features"
-    if not client.isfinite().all():
+    if not torch.stack(client.detach().aminmax()).isfinite().all():  # either is NaN where a value is
         return "has values that are not finite: its training diverged"
     return None
 
 
 def _lengths(client: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(client.detach(), dim=1, dtype=torch.float64)
+    return torch.linalg.vector_norm(client.detach().double(), dim=1)
 
 
 def _too_long(clients: dict[int, Tensor]) -> dict[int, str]:
