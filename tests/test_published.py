@@ -37,7 +37,7 @@ def test_nothing_of_a_published_experiment_would_be_run_again(
     for kept in ("run.json", "results.jsonl"):
         shutil.copyfile(published / kept, folder / kept)
     monkeypatch.setattr(driver, "finish", run)
-    driver.Reproduction(name, EXPERIMENTS[name], folder, scale, (), None, {}, SILENT).run()
+    driver.Reproduction(name, EXPERIMENTS[name], folder, scale, EXPERIMENTS[name].seeds, None, {}, SILENT).run()
     assert read_experiment(folder) == read_experiment(published)
     for kept in ("run.json", "table.md"):
         assert (folder / kept).read_text() == (published / kept).read_text(), kept

@@ -52,9 +52,10 @@ def planned(name: str, scale: Scale) -> Iterator[Cell]:
 
 
 def made(
-    experiment: Experiment, folder: Path, *, watch: Watch = SILENT, seeds: tuple[int, ...] = (0,), jobs: int = 1
-) -> list[Path]:
-    return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, watch, jobs).run()
+    experiment: Experiment, folder: Path, *, watch: Watch = SILENT, seeds: tuple[int, ...] = (0,), jobs: int = 1,
+    lines: tuple[str, ...] = (),
+) -> list[Path]:  # fmt: skip
+    return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, watch, jobs, lines).run()
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,37 @@ def test_published_results_are_gone_on_from_without_their_run_folders(tmp_path: 
     shutil.rmtree(published / "cells")
     with pytest.raises(InputError, match=r"results.jsonl holds 'FedAvg, 2' of other settings \(seeds \[0, 1\]\)"):
         made(other, published, seeds=(0, 1))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_some_lines_get_further_seeds(tiny: Path, tmp_path: Path, jobs: int) -> None:
+    made(COURSE, tmp_path, jobs=jobs)
+    if jobs == 2:  # as from published results
+        shutil.rmtree(tmp_path / "cells")
+    lines = ("FedMA", "FedAvg, independent start")
+    made(COURSE, tmp_path, seeds=(1,), jobs=jobs, lines=lines)
+    measured = [own for own in read_experiment(tmp_path) if not own.tuning]
+    wanted = [own for own in results(tiny) if not own["tuning"] and (own["seed"] == 0 or own["line"] in lines)]
+    assert [own for own in results(tmp_path) if not own["tuning"]] == wanted
+    assert [own.seed for own in measured if own.line == "FedMA"] == [0, 1]
+    assert [own.seed for own in measured if own.line == "FedAvg"] == [0]
+    table = (tmp_path / "table.md").read_text()
+    assert "means over 1 to 2 seeds" in table
+    assert "| FedMA | 2 |" in table
+    assert "| FedAvg | 1 |" in table
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["command"] == ["reproduce", "tiny", "--scale", "small", "--seeds", "0"]
+    assert facts["further_commands"] == [[*facts["command"][:-1], "1", "--lines", *lines]]
+    made(COURSE, tmp_path, seeds=(1,), jobs=jobs)
+    assert results(tmp_path) == results(tiny)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert (facts["command"][-2:], facts.get("further_commands")) == (["0", "1"], None)
+
+
+def test_a_line_that_is_not_known_is_refused_before_anything_is_tuned(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tiny has no line 'fedma'; its lines are FedMA; FedAvg; FedProx; "):
+        made(COURSE, tmp_path, lines=("FedMA", "fedma"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_results_without_their_settings_are_refused_untouched(tmp_path: Path) -> None:

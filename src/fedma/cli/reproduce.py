@@ -14,8 +14,7 @@ from fedma.cli.place import check_figures
 class Reproduce:
     """Run one of the paper's experiments: its result file, tables and figure go into OUT/NAME/SCALE.
 
-    Run it again to go on with one that was interrupted, or with more seeds: name all of them; what is done is not done
-    again.
+    Run it again to go on with one that was interrupted, or with more seeds; what is done is not done again.
 
     Attributes:
         name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, cifar10-resnet20, data-efficiency, bias, local-epochs, growth
@@ -23,6 +22,7 @@ class Reproduce:
         scale: small, which takes two cores an hour or two; medium (cifar10-vgg9, shakespeare-lstm), one GPU half an
             hour with --jobs 6; or paper, the full setting, for those with days of one.
         seeds: of the runs; by default the experiment's own.
+        lines: which lines to run of these seeds, as the table calls them (--lines FedMA FedAvg); by default all.
         data_folder: where the data lie, in folders named mnist, cifar10, shakespeare; by default the Hugging Face hub.
         out: the folder of all experiments.
         jobs: how many runs to do side by side, each in a process of its own: on one GPU, or on two cores where most
@@ -35,6 +35,7 @@ class Reproduce:
     name: Positional[str]
     scale: Literal["small", "medium", "paper"] = "small"
     seeds: tuple[int, ...] = ()
+    lines: tuple[str, ...] = ()
     data_folder: Path | None = None
     out: Path = Path("runs/reproduce")
     jobs: int = 1
@@ -55,6 +56,7 @@ class Reproduce:
                 out=self.out,
                 scale=self.scale,
                 seeds=self.seeds,
+                lines=self.lines,
                 data_folder=self.data_folder,
                 jobs=self.jobs,
                 workers=self.workers,

@@ -13,8 +13,9 @@ ENDS = ("accuracy", "round", "bytes_up", "bytes_down", "local_epochs", "samples_
 
 def experiment_markdown(measured: Sequence[Measured], drawing: Drawing) -> str:
     """All tables of an experiment, each with a line of explanation."""
-    seeds = len({own.seed for own in measured if not own.tuning})
-    said = "Test accuracy in %" + (f"; means over {seeds} seeds ± half-width of the 95 % t-interval" * (seeds > 1))
+    fewest, most = _seeds(measured)
+    over = f"{most}" if fewest == most else f"{fewest} to {most}"
+    said = "Test accuracy in %" + (f"; means over {over} seeds ± half-width of the 95 % t-interval" * (most > 1))
     if isinstance(drawing, Ends):
         what = said if drawing.value == "accuracy" else "Parameters of the global model for each of a client's"
         return f"{what}, by {drawing.axis}.\n\n{_ends(measured, drawing)}{_failures(measured)}"
@@ -36,14 +37,25 @@ def write_experiment_csv(measured: Sequence[Measured], path: str | PathLike[str]
             writer.writerow([*place, *(getattr(own.last, name) for name in ENDS)])
 
 
+def _seeds(measured: Sequence[Measured]) -> tuple[int, int]:
+    """The fewest and the most that a cell has."""
+    found: dict[tuple[object, ...], set[int]] = {}
+    for own in (own for own in measured if not own.tuning):
+        found.setdefault((own.line, own.x), set()).add(own.seed)
+    counts = [len(seeds) for seeds in found.values()]
+    return min(counts), max(counts)
+
+
 def _course(measured: Sequence[Measured]) -> str:
-    headings = ("", "last", "best", "rounds", "MB", "local epochs", "growth")
+    fewest, most = _seeds(measured)
+    headings = ("", *(("seeds",) if fewest < most else ()), "last", "best", "rounds", "MB", "local epochs", "growth")
     rows = []
     for line, own in by_line(measured).items():
         last = [one.last for one in own]
         rows.append(
             (
                 line,
+                *((f"{len(own)}",) if fewest < most else ()),
                 str(_percent(one.accuracy for one in last)),
                 str(_percent(one.best.accuracy for one in own)),
                 f"{mean([one.round for one in last]).value:g}",

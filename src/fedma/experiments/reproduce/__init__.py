@@ -41,6 +41,7 @@ def reproduce(
     out: Path,
     scale: Scale = "small",
     seeds: Sequence[int] = (),
+    lines: Sequence[str] = (),
     data_folder: Path | None = None,
     jobs: int = 1,
     workers: int = 0,
@@ -55,13 +56,14 @@ def reproduce(
         scale: "small" takes two cores an hour or two; "medium", of those that have it, one GPU half an hour; "paper" is
             the full setting.
         seeds: of the runs; by default the experiment's own.
+        lines: which to run of these seeds, as the table calls them; by default all.
         data_folder: where data lie, in a folder of their name each; None for the hub.
         jobs: how many runs to do side by side, each in a process of its own.
         workers: worker processes of each; 0 for one for each core or GPU, or, of several jobs, for none.
         changes: further settings that change no result: device.
 
     Raises:
-        InputError: no such experiment or scale, data that are not there, cells in `out` of other settings.
+        InputError: no such experiment, scale or line, data that are not there, cells in `out` of other settings.
     """
     if name not in EXPERIMENTS:
         raise InputError(f"experiment {name!r} is not known; known are {', '.join(EXPERIMENTS)}")
@@ -72,4 +74,5 @@ def reproduce(
         raise InputError(f"{name} has no scale {scale!r}; its scales are {', '.join(experiment.scales)}")
     seeds = tuple(dict.fromkeys(seeds)) or (PAPER_SEEDS if scale == "paper" else experiment.seeds)
     changes = {"workers": workers or (1 if jobs > 1 else 0), **changes}
-    return Reproduction(name, experiment, out / name / scale, scale, seeds, data_folder, changes, watch, jobs).run()
+    folder = out / name / scale
+    return Reproduction(name, experiment, folder, scale, seeds, data_folder, changes, watch, jobs, lines).run()

@@ -30,11 +30,12 @@ class Reproduction:
         experiment: what to run.
         folder: where its cells' run folders, its results, tables and figure go.
         scale: how large.
-        wanted: seeds of the cells, beside those that the result file has.
+        wanted: seeds to run; what the result file has of others is kept.
         data_folder: where data lie, in a folder of their name each; None for the hub.
         changes: settings of this machine: how many workers, which device.
         watch: hears of progress.
         jobs: how many cells to run side by side.
+        lines: which lines to run of the wanted seeds; none for all.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Reproduction:
     changes: Mapping[str, Any]
     watch: Watch
     jobs: int = 1
+    lines: Sequence[str] = ()
 
     def run(self) -> list[Path]:
         """Run all cells that are not done yet; the result file, the tables and the figure.
@@ -53,15 +55,16 @@ class Reproduction:
         They are written anew after every seed (of several jobs, when all are done), so what there is can be looked at.
 
         Raises:
-            InputError: all cells diverged in their first round.
+            InputError: a line that the experiment has not, or all cells diverged in their first round.
         """
+        self._check_lines()
         measured, chosen = self._tuned()
         cells = self.experiment.cells(self.scale, chosen)
         self._check_known(cells)
-        self._side_by_side([(cell, seed) for cell in cells for seed in self.seeds], tuning=False)
+        self._side_by_side([(cell, seed) for cell in cells for seed in self._seeds_of(cell)], tuning=False)
         files: list[Path] = []
         for seed in self.seeds:
-            measured += [self._measured(cell, seed, tuning=False) for cell in cells]
+            measured += [self._measured(cell, seed, tuning=False) for cell in cells if seed in self._seeds_of(cell)]
             if not any(own.evaluations for own in measured if not own.tuning):
                 raise InputError(f"no cell finished a round: {measured[-1].failed}")
             files = self._write(measured, cells)
@@ -69,8 +72,22 @@ class Reproduction:
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """Of the cells."""
+        """Of the cells, all together."""
         return tuple(dict.fromkeys((*self._earlier[1]["seeds"], *self.wanted)))
+
+    def _seeds_of(self, cell: Cell) -> list[int]:
+        """Those wanted of a cell, and those that the result file has."""
+        wanted = self.wanted if not self.lines or cell.line in self.lines else ()
+        return [seed for seed in self.seeds if seed in wanted or (cell.line, cell.x, seed, False) in self._earlier[0]]
+
+    def _check_lines(self) -> None:
+        """Refuse a line that is not known, before anything is tuned: settings change no names."""
+        chosen: dict[str, Settings] = {}
+        for stage in self.experiment.tuning:
+            chosen |= {line: own[0].settings for line, own in _by_line(stage(self.scale, dict(chosen))).items()}
+        known = _by_line(self.experiment.cells(self.scale, chosen))
+        if unknown := [line for line in self.lines if line not in known]:
+            raise InputError(f"{self.name} has no line {unknown[0]!r}; its lines are {'; '.join(known)}")
 
     def _tuned(self) -> tuple[list[Measured], Chosen]:
         """What tuning measured, and the settings that did best for each line; a single choice needs no trial.
@@ -136,7 +153,7 @@ class Reproduction:
         """Refuse results in the result file that other settings gave."""
         now, then = self._record(cells)["cells"], self._earlier[1]["cells"]
         for cell in cells:
-            seeds = [seed for seed in self.seeds if self._known(cell, seed, tuning=False)]
+            seeds = [seed for seed in self._seeds_of(cell) if self._known(cell, seed, tuning=False)]
             if seeds and then.get(_name(cell)) != json.loads(json.dumps(now[_name(cell)])):
                 raise InputError(
                     f"{self.folder / RESULTS} holds {_name(cell)!r} of other settings (seeds {seeds}); name another "
@@ -179,22 +196,34 @@ class Reproduction:
         changed = {
             name: {key: value for key, value in own.items() if value != defaults[key]} for name, own in named.items()
         }
-        # The folders of this machine mean nothing elsewhere.
-        command = ["reproduce", self.name, "--scale", self.scale, "--seeds", *map(str, self.seeds)]
         return {
             "experiment": self.name,
             "scale": self.scale,
             "seeds": list(self.seeds),
-            "command": command,
+            **self._commands(cells),
             "environments": self._environments(cells),
             "cells": changed,
         }
+
+    def _commands(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """The command of the seeds that all lines have, and those of further seeds that some have.
+
+        Without the folders of this machine, which mean nothing elsewhere.
+        """
+        whole = [seed for seed in self.seeds if all(seed in self._seeds_of(cell) for cell in cells)]
+        further: dict[tuple[int, ...], list[str]] = {}
+        for line, own in _by_line(cells).items():
+            more = tuple(seed for seed in self.seeds if seed not in whole and seed in self._seeds_of(own[0]))
+            further.setdefault(more, []).append(line)
+        command = ["reproduce", self.name, "--scale", self.scale, "--seeds"]
+        rest = [[*command, *map(str, seeds), "--lines", *lines] for seeds, lines in further.items() if seeds]
+        return {"command": [*command, *map(str, whole)], **({"further_commands": rest} if rest else {})}
 
     def _environments(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         """Versions and machines that cells were run with, each with its seeds."""
         found: dict[str, set[int]] = {}
         for seed in self.seeds:
-            for cell in cells:
+            for cell in (cell for cell in cells if seed in self._seeds_of(cell)):
                 folder = self._folder(cell, seed, tuning=False)
                 if not folder.exists():
                     earlier = [e for e in self._earlier[1]["environments"] if seed in e["seeds"]]
