@@ -8,9 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from federation import texts
 from fedma.algorithms import Reply
-from fedma.data import load
+from fedma.data import from_arrays, load
 from fedma.errors import GraphError, InputError, ReplyError
+from fedma.experiments.assignments import load_assignments
 from fedma.experiments.federation import _device
 from fedma.experiments.record import load_model
 from fedma.experiments.run import run
@@ -98,6 +100,18 @@ def test_common_and_independent_initial_weights(tmp_path: Path) -> None:
     assert losses[0] == losses[2] != losses[1]
 
 
+def test_recurrent_units_are_matched_by_what_they_read_of_each_other(tmp_path: Path) -> None:
+    train, test = texts(120), texts(30, seed=1)
+    data = from_arrays((train.inputs, train.labels), (test.inputs, test.labels), vocabulary=12)
+    settings = replace(QUICK, model="char-gru", method=("fedma",), limit=None, test_limit=None, alpha=1.0)
+    matched = []
+    for recurrent in (False, True):
+        folder = run(replace(settings, recurrent=recurrent), tmp_path / str(recurrent), dataset=data)
+        matched.append(load_assignments(folder, "fedma")[1])
+    assert torch.equal(matched[0]["embedding"], matched[1]["embedding"])
+    assert not torch.equal(matched[0]["recurrent"], matched[1]["recurrent"])
+
+
 def test_a_server_whose_own_steps_diverge_is_told(tmp_path: Path) -> None:
     settings = replace(QUICK, method=("fedavgm",), rounds=1, server_lr=1e39)
     with pytest.raises(ReplyError, match=r"global model has .* not finite, though no reply has: .*lower"):
@@ -151,6 +165,7 @@ def test_a_folder_that_exists_is_refused_untouched(tmp_path: Path) -> None:
         ({"participation": 0.0}, "participation"),
         ({"participation": 0.5, "method": ("fedma", "pfnm")}, "pfnm takes all clients"),
         ({"precision": "fp8"}, "precision"),
+        ({"recurrent": True, "hyper": "reference"}, "recurrent: hyper=reference"),
     ],
 )
 def test_bad_settings_are_refused_and_nothing_is_written(

@@ -125,7 +125,13 @@ def matcher(settings: Settings) -> Matcher:
     options: dict[str, Any] = {"hyper": settings.hyper}
     if settings.gamma is not None:
         options["gamma"] = settings.gamma
-    return Matcher(grow=settings.grow, max_growth=settings.max_growth, options=options, seed=settings.seed)
+    return Matcher(
+        grow=settings.grow,
+        max_growth=settings.max_growth,
+        recurrent=settings.recurrent,
+        options=options,
+        seed=settings.seed,
+    )
 
 
 def _or(value: float | None, default: float) -> Any:

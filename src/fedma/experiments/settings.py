@@ -71,6 +71,8 @@ class Settings:
             training, independent for the others, as in the papers.
         hyper: matching: "empirical" learns its variances; "reference" uses the FedMA authors' constants.
         gamma: matching: mass of the beta process, which governs growth; by default as `hyper` has it.
+        recurrent: matching: units of an LSTM or GRU are matched by what they read of each other, too, not by their
+            input weights alone (not with hyper=reference).
         grow: whether the global model may be wider than the clients'.
         max_growth: how many times as wide as the clients' the global model may become (not with hyper=reference).
         robust: averages over clients, or in FedMA over a slot's owners: "mean"; "trimmed", without the fifth of them at
@@ -125,6 +127,7 @@ class Settings:
     init: Literal["auto", "common", "independent"] = "auto"
     hyper: Literal["empirical", "reference"] = "empirical"
     gamma: float | None = None
+    recurrent: bool = False
     grow: bool = True
     max_growth: float = 1.5
     robust: Literal["mean", "trimmed", "median"] = "mean"
@@ -171,12 +174,17 @@ class Settings:
                 raise InputError(f"{name} must be positive and finite; got {value}")
         if not 0 <= self.server_momentum < 1:
             raise InputError(f"server_momentum must be at least 0 and below 1; got {self.server_momentum}")
-        if self.fitted and self.rounds > 1:
-            raise InputError(f"fitted is for a single round of FedMA; rounds is {self.rounds}, so leave fitted out")
         if (self.robust != "mean" or self.clip is not None) and "pfnm" in self.method:
             raise InputError("robust, clip: pfnm knows neither; leave it out")
+        self._check_matching()
         self._check_privacy()
         self._check_members()
+
+    def _check_matching(self) -> None:
+        if self.fitted and self.rounds > 1:
+            raise InputError(f"fitted is for a single round of FedMA; rounds is {self.rounds}, so leave fitted out")
+        if self.recurrent and self.hyper == "reference":
+            raise InputError("recurrent: hyper=reference matches by input weights alone; leave one of them out")
 
     def _check_members(self) -> None:
         if not 0 < self.participation <= 1:
