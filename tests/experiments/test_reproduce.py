@@ -227,6 +227,9 @@ def test_some_lines_get_further_seeds(tiny: Path, tmp_path: Path, jobs: int) -> 
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["command"] == ["reproduce", "tiny", "--scale", "small", "--seeds", "0"]
     assert facts["further_commands"] == [[*facts["command"][:-1], "1", "--lines", *lines]]
+    made(COURSE, tmp_path / "apart", lines=("FedAvg",))
+    facts = json.loads((tmp_path / "apart" / "run.json").read_text())
+    assert facts["command"] == ["reproduce", "tiny", "--scale", "small", "--seeds", "0", "--lines", "FedAvg"]
     made(COURSE, tmp_path, seeds=(1,), jobs=jobs)
     assert results(tmp_path) == results(tiny)
     facts = json.loads((tmp_path / "run.json").read_text())

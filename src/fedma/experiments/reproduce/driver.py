@@ -206,7 +206,7 @@ class Reproduction:
         }
 
     def _commands(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """The command of the seeds that all lines have, and those of further seeds that some have.
+        """The command of the seeds that all lines have, and those of the seeds that some have.
 
         Without the folders of this machine, which mean nothing elsewhere.
         """
@@ -216,8 +216,9 @@ class Reproduction:
             more = tuple(seed for seed in self.seeds if seed not in whole and seed in self._seeds_of(own[0]))
             further.setdefault(more, []).append(line)
         command = ["reproduce", self.name, "--scale", self.scale, "--seeds"]
-        rest = [[*command, *map(str, seeds), "--lines", *lines] for seeds, lines in further.items() if seeds]
-        return {"command": [*command, *map(str, whole)], **({"further_commands": rest} if rest else {})}
+        commands = [[*command, *map(str, whole)]] if whole else []
+        commands += [[*command, *map(str, seeds), "--lines", *lines] for seeds, lines in further.items() if seeds]
+        return {"command": commands[0], **({"further_commands": commands[1:]} if commands[1:] else {})}
 
     def _environments(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         """Versions and machines that cells were run with, each with its seeds."""
