@@ -9,9 +9,9 @@ from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="shakespeare", model="char-lstm", partition="natural")
 _FEDMA = {"init": "common", "grow": False}
-"""Eight dimensions of an embedding, learnt apart, have next to nothing in common to match."""
+"""Eight dimensions of an embedding, learnt apart on few windows, have next to nothing in common to match."""
 _AT_ONCE = {"steps_per_exchange": 2, "output_epochs": 5, "recurrent": True}
-"""Embedding and LSTM in one exchange: trained one after the other, they take twice the epochs, and overfit."""
+"""Embedding and LSTM in one exchange: one after the other, a round has half as many epochs again, and overfits."""
 _APART = {"FedMA, independent start": {"init": "auto"}}
 _AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "FedMA, layer by layer": {"steps_per_exchange": 1},
