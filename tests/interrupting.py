@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedma.algorithms import Reply
-from fedma.experiments.watch import Silent
+from fedma.experiments.callback import Silent
 
 
 class Stop(Silent):

@@ -17,7 +17,7 @@ from rich.progress import Progress, TextColumn
 from fedma.algorithms import Reply
 from fedma.cli import main
 from fedma.cli.progress import Left, Live
-from fedma.experiments.watch import Exchange
+from fedma.experiments.callback import Exchange
 
 QUICK = "--model mlp --clients 3 --alpha 1.0 --local-epochs 1 --output-epochs 1 --limit 200 --workers 1".split()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from fedma.experiments.callback import SILENT
 from fedma.experiments.reproduce import EXPERIMENTS, driver
-from fedma.experiments.watch import SILENT
 from fedma.report import experiment_markdown, read_experiment
 
 ROOT = Path(__file__).parents[1]

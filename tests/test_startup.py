@@ -13,7 +13,7 @@ MATHS = {"torch", "numpy", "scipy"}
 
 TRAINING = """
 import sys
-import fedma.training.fit as _
+import fedma.training.training_loop as _
 from fedma.cli import main
 
 class Begun(BaseException): pass
@@ -21,7 +21,7 @@ class Begun(BaseException): pass
 def begun(*_):
     raise Begun
 
-sys.modules["fedma.training.fit"]._Step.__call__ = begun
+sys.modules["fedma.training.training_loop"]._Step.__call__ = begun
 try:
     main("run --model cnn --workers 1 --quiet --out {folder}".split())
 except Begun:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federation import CLASSES, assert_equal, split, texts
 from fedma.algorithms import PFNM, Ask, Client, FedMA, Reply, State
-from fedma.algorithms.membership import popular, taking_part
+from fedma.algorithms.participation import popular, taking_part
 from fedma.algorithms.replies import Expected, check
 from fedma.errors import InputError, ReplyError
 from fedma.matching import Matcher, fuse_weights

@@ -18,8 +18,8 @@ from fedma.data import from_arrays
 from fedma.errors import CheckpointError, InputError
 from fedma.experiments.assignments import assignments_path, load_assignments
 from fedma.experiments.inspection import Inspection, inspect
-from fedma.experiments.record import load_model
 from fedma.experiments.run import run
+from fedma.experiments.run_folder import load_model
 from fedma.experiments.settings import Settings
 
 SETTINGS = Settings(

@@ -9,9 +9,9 @@ import torch
 
 from fedma.data import Dataset, Split, load, partition
 from fedma.errors import InputError
+from fedma.experiments.callback import Silent
 from fedma.experiments.run import run
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Silent
 from fedma.models import build
 from fedma.training import Schedule, fit
 

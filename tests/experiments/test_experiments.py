@@ -13,11 +13,11 @@ from fedma.algorithms import Reply
 from fedma.data import from_arrays, load
 from fedma.errors import GraphError, InputError, ReplyError
 from fedma.experiments.assignments import load_assignments
+from fedma.experiments.callback import Exchange, Silent
 from fedma.experiments.federation import _device
-from fedma.experiments.record import load_model
 from fedma.experiments.run import run
+from fedma.experiments.run_folder import load_model
 from fedma.experiments.settings import METHODS, Method, Settings, from_toml
-from fedma.experiments.watch import Exchange, Silent
 from fedma.training import evaluate
 
 QUICK = Settings(model="mlp", clients=3, alpha=1.0, local_epochs=1, output_epochs=1, limit=200, lr=0.05, workers=1)

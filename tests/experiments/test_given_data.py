@@ -9,9 +9,9 @@ import pytest
 
 from fedma.data import Dataset, from_arrays
 from fedma.errors import InputError
+from fedma.experiments.callback import Silent
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Silent
 from interrupting import Stop, contents
 
 SETTINGS = Settings(model="mlp", method=("fedavg",), clients=3, alpha=1.0, rounds=3, local_epochs=1, lr=0.05, workers=1)

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedma.experiments.measure import by_client, owners
+from fedma.experiments.callback import Silent
+from fedma.experiments.metrics import by_client, owners
 from fedma.experiments.run import run
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Silent
 
 
 def test_slots_are_counted_by_their_owners() -> None:

@@ -13,11 +13,11 @@ from torch import nn
 
 from fedma.algorithms import Reply
 from fedma.errors import InputError
+from fedma.experiments.availability import presence
+from fedma.experiments.callback import Exchange, Silent
 from fedma.experiments.federation import assemble
-from fedma.experiments.presence import presence
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Settings, from_toml
-from fedma.experiments.watch import Exchange, Silent
 from interrupting import Stop, contents
 
 QUICK = Settings(

@@ -12,7 +12,7 @@ from fedma.cli import main
 from fedma.data import load
 from fedma.errors import InputError
 from fedma.experiments.merge import Architecture, barrier, describe, read_models
-from fedma.experiments.record import load_model
+from fedma.experiments.run_folder import load_model
 from fedma.models import build
 
 DIGITS = Architecture("mlp-12-8", (1, 8, 8), 10)

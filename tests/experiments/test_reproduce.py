@@ -19,14 +19,14 @@ import torch
 from fedma.cli import main
 from fedma.data import load
 from fedma.errors import EngineError, InputError
+from fedma.experiments.callback import SILENT, Silent, Watch
 from fedma.experiments.reproduce import EXPERIMENTS, reproduce
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale, cell
-from fedma.experiments.reproduce.course import Task, course
 from fedma.experiments.reproduce.data_efficiency import dataset as efficient
 from fedma.experiments.reproduce.driver import Reproduction
 from fedma.experiments.reproduce.jobs import side_by_side
+from fedma.experiments.reproduce.learning_curves import Task, course
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import SILENT, Silent, Watch
 from fedma.matching.steps import steps
 from fedma.models import build
 from fedma.report import Course, Ends, read_experiment

@@ -14,9 +14,9 @@ import pytest
 from fedma.cli import main
 from fedma.errors import CheckpointError, CheckpointWarning, InputError
 from fedma.experiments import checkpoint
+from fedma.experiments.callback import Exchange, Silent
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Exchange, Silent
 from interrupting import Stop, contents
 
 SETTINGS = Settings(

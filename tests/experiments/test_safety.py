@@ -15,10 +15,10 @@ from fedma.algorithms import State
 from fedma.engines import Traffic
 from fedma.errors import CheckpointError, InputError
 from fedma.experiments import checkpoint, record
+from fedma.experiments.callback import Silent
 from fedma.experiments.run import resume, run
+from fedma.experiments.run_state import Standing
 from fedma.experiments.settings import Settings
-from fedma.experiments.standing import Standing
-from fedma.experiments.watch import Silent
 from interrupting import Stop, contents
 
 SETTINGS = Settings(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from fedma.report import plot, read, report
 from fedma.report.page import page as html
-from fedma.report.picture import DARK
-from fedma.report.writing import drawn
+from fedma.report.report_figure import DARK
+from fedma.report.report_files import drawn
 from report.made import line, run_folder
 
 OWNED = {

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from fedma import recalibrate
 from fedma.data import model_inputs
+from fedma.experiments.callback import SILENT
 from fedma.experiments.federation import assemble
-from fedma.experiments.record import load_model
 from fedma.experiments.reproduce.cifar10_resnet20 import CIFAR10_RESNET20
 from fedma.experiments.run import run
+from fedma.experiments.run_folder import load_model
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import SILENT
 from fedma.training import evaluate
 
 RESULTS = Path(__file__).parents[2] / "results" / "trials" / "fresh-statistics.jsonl"

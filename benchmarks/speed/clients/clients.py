@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from fedma.experiments.callback import Exchange, Silent
 from fedma.experiments.run import run
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Exchange, Silent
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fedma.models import build
 from fedma.training import Compute, Schedule
-from fedma.training.fit import _Step
+from fedma.training.training_loop import _Step
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 SHAPES = {"lenet": (1, 28, 28), "vgg9": (3, 32, 32), "vgg9-16": (3, 16, 16)}

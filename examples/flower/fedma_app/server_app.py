@@ -9,7 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedma.algorithms import FedMA
 from fedma.algorithms.replies import Expected
 from fedma.engines.flower import Strategy
-from fedma.experiments.served import ServedRun
+from fedma.experiments.server_run_folder import ServedRun
 from fedma.matching import Matcher
 from fedma.training import Schedule, evaluate
 from fedma.units import rebuild, units

@@ -3,11 +3,11 @@
 from fedma.algorithms.base import Algorithm, State
 from fedma.algorithms.client import Client
 from fedma.algorithms.fedavg import FedAvg
-from fedma.algorithms.fedma import FedMA
+from fedma.algorithms.fedma.algorithm import FedMA
 from fedma.algorithms.messages import Ask, Reply
-from fedma.algorithms.oneshot import PFNM, Ensemble
+from fedma.algorithms.one_shot import PFNM, Ensemble
 from fedma.algorithms.replies import Expected, check
-from fedma.algorithms.server import FedAdam, FedAvgM, Moments
+from fedma.algorithms.server_optimizer import FedAdam, FedAvgM, Moments
 
 __all__ = [
     "PFNM",

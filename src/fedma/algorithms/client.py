@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedma.algorithms.messages import Ask, Reply
-from fedma.algorithms.moving import moved
+from fedma.algorithms.relabel import moved
 from fedma.data import Split
 from fedma.training import Compute, Schedule, fit
 from fedma.training.privacy import Privacy

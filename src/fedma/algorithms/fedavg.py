@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from fedma.algorithms.base import State, sample_counts
-from fedma.algorithms.membership import Presence, taking_part
 from fedma.algorithms.messages import Ask, Reply
+from fedma.algorithms.participation import Presence, taking_part
 from fedma.algorithms.robust import Robust
 from fedma.matching import average
 from fedma.training import Schedule

@@ -17,7 +17,7 @@ from tyro.conf import Fixed, OmitArgPrefixes, Positional, Suppress
 from fedma.cli.app import App
 from fedma.cli.fuse import Fuse
 from fedma.cli.inspect import Inspect
-from fedma.cli.place import check_figures
+from fedma.cli.preflight import check_figures
 from fedma.cli.reproduce import Reproduce
 from fedma.errors import InputError
 from fedma.experiments.settings import Settings, from_toml

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from fedma.cli.columns import columns, show
-from fedma.cli.place import check_figures, check_place
+from fedma.cli.preflight import check_figures, check_place
+from fedma.cli.text_table import columns, show
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Fuse:
 
     def _draw(self, models: "Sequence[nn.Module]", data: "Dataset", path: Path) -> None:
         from fedma.experiments.merge import barrier
-        from fedma.report.line import draw_line
+        from fedma.report.interpolation_figure import draw_line
         from fedma.report.tables import write_csv
 
         points = barrier(models, data, matcher=self.matcher, seed=self.seed)

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from tyro.conf import Positional
 
-from fedma.cli.columns import columns, show
-from fedma.cli.place import check_figures, check_place
+from fedma.cli.preflight import check_figures, check_place
+from fedma.cli.text_table import columns, show
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _owned(found: "Inspection", groups: Sequence[str]) -> list[str]:
 
 def _told(found: "Inspection", shown: Shown) -> list[str]:
     """The slots, as lines: of text a line a window, else one a slot."""
-    from fedma.report.gallery import NONE
+    from fedma.report.image_rows import NONE
 
     rows = [["group", "slot", "owners", f"excited most by these test {found.kind}"]]
     for group, slots in shown.items():
@@ -107,7 +107,7 @@ def _written(found: "Inspection", shown: Shown, out: Path) -> list[Path]:
 
 def _drawn(found: "Inspection", group: str, slots: "Sequence[Slot]", out: Path) -> Path:
     """The images that excite the slots of a group most."""
-    from fedma.report.gallery import Strip, draw_gallery
+    from fedma.report.image_rows import Strip, draw_gallery
 
     path = out / f"{found.method}-{quote(group, safe='')}.png"
     strips = [

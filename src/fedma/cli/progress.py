@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fedma.algorithms import Reply
 from fedma.errors import MissingExtra
-from fedma.experiments.watch import Exchange, Silent, Watch
+from fedma.experiments.callback import Exchange, Silent, Watch
 
 
 @contextmanager

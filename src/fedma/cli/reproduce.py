@@ -7,7 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from fedma.cli.place import check_figures
+from fedma.cli.preflight import check_figures
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ or tables (`from_tables`), `partition` it, count its classes."""
 
 from fedma.data.arrays import from_arrays
 from fedma.data.loading import load
-from fedma.data.partition import SCHEMES, class_counts, partition, shared_test
+from fedma.data.partitioning import SCHEMES, class_counts, partition, shared_test
 from fedma.data.split import Dataset, Split, model_inputs
 from fedma.data.tables import from_tables
 

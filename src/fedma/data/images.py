@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedma.data.extra import imported
+from fedma.data.optional_dependencies import imported
 from fedma.errors import InputError
 
 Stored = Mapping[str, Any] | NDArray[np.uint8]

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedma import seeds
 from fedma.data.dirichlet import Rows, paper_dirichlet, too_uneven
-from fedma.data.extra import imported
+from fedma.data.optional_dependencies import imported
 from fedma.errors import InputError
 
 ATTEMPTS = 5

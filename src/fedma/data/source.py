@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedma.data.extra import folder_of, imported
+from fedma.data.image_arrays import keep, recall
 from fedma.data.images import Stored, decode
-from fedma.data.pixels import keep, recall
+from fedma.data.optional_dependencies import folder_of, imported
 from fedma.data.samples import Samples, Source, Tables
 from fedma.data.text import COLUMNS
 from fedma.errors import InputError

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedma.data.arrays import from_arrays
-from fedma.data.extra import imported
 from fedma.data.loading import dataset_of
+from fedma.data.optional_dependencies import imported
 from fedma.data.samples import Samples, Source
 from fedma.data.source import column_owners, column_values, numbered, stored_images
 from fedma.data.split import Dataset

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedma.data.extra import imported
+from fedma.data.optional_dependencies import imported
 from fedma.data.samples import Samples, Source, Tables
 from fedma.errors import InputError
 

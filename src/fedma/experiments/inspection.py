@@ -12,10 +12,10 @@ from fedma.data import Dataset, model_inputs
 from fedma.errors import CheckpointError, InputError
 from fedma.experiments.assignments import Assignments, load_assignments
 from fedma.experiments.federation import reassemble
-from fedma.experiments.measure import owners
-from fedma.experiments.record import load_model, recorded
+from fedma.experiments.metrics import owners
+from fedma.experiments.run_folder import load_model, recorded
 from fedma.experiments.settings import Settings
-from fedma.training.evaluate import BATCH
+from fedma.training.evaluation import BATCH
 from fedma.units import UnitGraph, weights
 from fedma.units.activity import excitations
 from fedma.units.layout import Widths

@@ -17,7 +17,7 @@ from fedma.fusion import Fusion, aligned, fuse
 from fedma.models import build
 from fedma.seeds import generator
 from fedma.training import evaluate
-from fedma.training.evaluate import Score
+from fedma.training.evaluation import Score
 from fedma.units import rebuild, weights
 
 
@@ -146,7 +146,7 @@ def _other(held: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> str:
 
 
 def write_model(path: Path, model: nn.Module, architecture: Architecture) -> None:
-    """Save a model so that it can be merged, and loaded with `fedma.experiments.record.load_model`, again.
+    """Save a model so that it can be merged, and loaded with `fedma.experiments.run_folder.load_model`, again.
 
     Raises:
         InputError: the file is there already, or cannot be written.

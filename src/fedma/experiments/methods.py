@@ -7,7 +7,7 @@ from typing import Any
 
 from fedma.algorithms import PFNM, Algorithm, Ensemble, FedAdam, FedAvg, FedAvgM, FedMA
 from fedma.algorithms.robust import Robust
-from fedma.experiments.presence import presence
+from fedma.experiments.availability import presence
 from fedma.experiments.settings import Settings
 from fedma.matching import Matcher
 from fedma.training import Schedule

@@ -19,13 +19,13 @@ from fedma.data import Dataset
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import CheckpointError, InputError
 from fedma.experiments import checkpoint
+from fedma.experiments.callback import SILENT, Exchange, Watch
 from fedma.experiments.federation import Federation, assemble, reassemble
-from fedma.experiments.measure import by_client, owners
 from fedma.experiments.methods import AVERAGING, COMMON_INIT, algorithm, privacy
-from fedma.experiments.record import Record, check_new, mark, unfinished
+from fedma.experiments.metrics import by_client, owners
+from fedma.experiments.run_folder import Record, check_new, mark, unfinished
+from fedma.experiments.run_state import Standing
 from fedma.experiments.settings import NO_LIMIT, Settings
-from fedma.experiments.standing import Standing
-from fedma.experiments.watch import SILENT, Exchange, Watch
 from fedma.training import score
 from fedma.units import Weights
 

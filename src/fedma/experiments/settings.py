@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fedma.errors import InputError
-from fedma.experiments.presence import presence
+from fedma.experiments.availability import presence
 
 # The choices are spelt out: help and validation read them, and importing the rooms that know them takes seconds.
 Method = Literal["fedavg", "fedprox", "fedavgm", "fedadam", "pfnm", "fedma", "ensemble", "pooled"]

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from fedma.report.accuracy_figure import OTHERS, STYLES, imported
 from fedma.report.experiment import LEVELS, Drawing, Ends, Measured, by_line, by_x, mean
 from fedma.report.experiment_table import end
-from fedma.report.figure import OTHERS, STYLES, imported
 from fedma.report.results import Evaluation
 
 AXES: Mapping[str, Callable[[Evaluation], float]] = {

@@ -8,8 +8,8 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from fedma.report.contents import Table, costs, durations, facts, faults, numbers, origins, outcome, settings
-from fedma.report.picture import DARK, Picture
+from fedma.report.page_tables import Table, costs, durations, facts, faults, numbers, origins, outcome, settings
+from fedma.report.report_figure import DARK, Picture
 from fedma.report.results import Run
 from fedma.report.summary import notes
 

@@ -1,8 +1,8 @@
 """Training and evaluating one model on one client's data."""
 
 from fedma.training.compute import Compute, choose
-from fedma.training.evaluate import BATCH, Score, evaluate, probabilities, score
-from fedma.training.fit import Fit, fit
+from fedma.training.evaluation import BATCH, Score, evaluate, probabilities, score
 from fedma.training.schedule import Schedule
+from fedma.training.training_loop import Fit, fit
 
 __all__ = ["BATCH", "Compute", "Fit", "Schedule", "Score", "choose", "evaluate", "fit", "probabilities", "score"]

@@ -11,8 +11,8 @@ from flwr.serverapp import Grid
 
 from fedma.algorithms import Ask, Reply
 from fedma.algorithms.replies import Expected, sift
+from fedma.engines.flower.node_registry import Roster
 from fedma.engines.flower.records import Parcel, read
-from fedma.engines.flower.roster import Roster
 from fedma.errors import ReplyError
 
 TRIES = 3

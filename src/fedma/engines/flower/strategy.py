@@ -15,8 +15,8 @@ from flwr.serverapp import Grid, strategy
 from fedma.algorithms import Algorithm, Ask, Reply, State
 from fedma.algorithms.replies import Expected, parameters
 from fedma.engines.flower.exchange import Errand, Exchange, Outcome
+from fedma.engines.flower.node_registry import Roster
 from fedma.engines.flower.records import Parcel
-from fedma.engines.flower.roster import Roster
 from fedma.engines.traffic import Traffic
 from fedma.errors import CheckpointError, EngineError
 from fedma.units import Weights

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
+from fedma.experiments.callback import Watch
 from fedma.experiments.reproduce.ablation import ABLATION
 from fedma.experiments.reproduce.bias import BIAS
 from fedma.experiments.reproduce.cell import Experiment, Scale
@@ -16,7 +17,6 @@ from fedma.experiments.reproduce.growth import GROWTH
 from fedma.experiments.reproduce.local_epochs import LOCAL_EPOCHS
 from fedma.experiments.reproduce.mnist_lenet import MNIST_LENET
 from fedma.experiments.reproduce.shakespeare_lstm import SHAKESPEARE_LSTM
-from fedma.experiments.watch import Watch
 
 EXPERIMENTS: dict[str, Experiment] = {
     "mnist-lenet": MNIST_LENET,

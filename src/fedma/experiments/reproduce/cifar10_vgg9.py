@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fedma.experiments.reproduce.course import Task, course
+from fedma.experiments.reproduce.learning_curves import Task, course
 from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="cifar10", model="vgg9", clients=16, partition="dirichlet-paper", alpha=0.5)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
+from fedma.experiments.callback import Watch
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale
-from fedma.experiments.reproduce.folder import environment, evaluations, failure, finish
+from fedma.experiments.reproduce.cell_folder import environment, evaluations, failure, finish
 from fedma.experiments.reproduce.jobs import side_by_side
 from fedma.experiments.settings import Settings
-from fedma.experiments.watch import Watch
 from fedma.report import Measured, draw_experiment, experiment_markdown, read_experiment, write_experiment_csv
 from fedma.report.results import RECORD, RESULTS
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fedma.experiments.reproduce.cell import Scale
-from fedma.experiments.reproduce.course import Task, course
+from fedma.experiments.reproduce.learning_curves import Task, course
 from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="mnist", model="lenet", clients=5, partition="dirichlet-paper", alpha=0.5)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedma.experiments.reproduce.course import Task, course
+from fedma.experiments.reproduce.learning_curves import Task, course
 from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="shakespeare", model="char-lstm", partition="natural")

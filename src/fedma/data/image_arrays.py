@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from fedma.data.extra import imported
+from fedma.data.optional_dependencies import imported
 
 
 def recall(table: Any, column: str) -> NDArray[np.uint8] | None:

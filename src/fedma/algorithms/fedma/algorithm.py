@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal, get_args
 
-from fedma.algorithms import settling
 from fedma.algorithms.base import State
-from fedma.algorithms.course import Course, lengths
-from fedma.algorithms.membership import Presence, popular, taking_part
+from fedma.algorithms.fedma import server as settling
+from fedma.algorithms.fedma.round_steps import Course, lengths
 from fedma.algorithms.messages import Ask, Reply
+from fedma.algorithms.participation import Presence, popular, taking_part
 from fedma.algorithms.robust import Robust
 from fedma.errors import InputError, ReplyError
 from fedma.matching import BY_STEPS, Matcher, original_order

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedma.errors import InputError
-from fedma.report.picture import imported
+from fedma.report.report_figure import imported
 
 
 def draw_line(points: Sequence[Mapping[str, float]], path: Path) -> None:

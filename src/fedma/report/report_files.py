@@ -5,11 +5,11 @@ from os import PathLike
 from pathlib import Path
 
 from fedma.errors import InputError
-from fedma.report.clients import fairness, partition
-from fedma.report.figure import AXES, accuracy
-from fedma.report.matched import growth, owners
+from fedma.report.accuracy_figure import AXES, accuracy
+from fedma.report.client_figures import fairness, partition
+from fedma.report.matching_figures import growth, owners
 from fedma.report.page import page
-from fedma.report.picture import Picture, imported
+from fedma.report.report_figure import Picture, imported
 from fedma.report.results import Run, read
 from fedma.report.summary import notes, rows
 from fedma.report.tables import markdown, write_csv

@@ -7,9 +7,9 @@ from functools import partial
 from torch import Tensor
 
 from fedma.algorithms.base import State, class_counts, sample_counts
-from fedma.algorithms.course import Course
+from fedma.algorithms.fedma.round_steps import Course
 from fedma.algorithms.messages import Reply
-from fedma.algorithms.moving import laid, moved, nearest
+from fedma.algorithms.relabel import laid, moved, nearest
 from fedma.matching import Matcher, Step, average, match_step, original_order, slots
 from fedma.units import Weights
 from fedma.units.layout import Maps, Widths

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
-from fedma.report.picture import GRID, PAPER, Picture, blank, imported, style, together
+from fedma.report.report_figure import GRID, PAPER, Picture, blank, imported, style, together
 from fedma.report.results import NAMES, Run
 from fedma.report.summary import Case, Point, cases, curve, shortened
 

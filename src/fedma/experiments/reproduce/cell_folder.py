@@ -10,9 +10,9 @@ from typing import Any
 from fedma.data import Dataset
 from fedma.errors import InputError, MatchingError, ReplyError
 from fedma.experiments import checkpoint
+from fedma.experiments.callback import SILENT, Watch
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Method, Settings
-from fedma.experiments.watch import SILENT, Watch
 from fedma.report import Evaluation, read
 from fedma.report.results import RECORD
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fedma.report.picture import INK, PAPER, blank, style
+from fedma.report.report_figure import INK, PAPER, blank, style
 from fedma.report.summary import shortened
 
 ACCENT = (0.0, 0.447, 0.698)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from fedma.errors import InputError
 from fedma.experiments import checkpoint
-from fedma.experiments.record import facts, now, room, write_facts
+from fedma.experiments.run_folder import facts, now, room, write_facts
 from fedma.units import Weights
 
 

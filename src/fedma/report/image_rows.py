@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fedma.report.picture import INK, MUTED, imported, style
+from fedma.report.report_figure import INK, MUTED, imported, style
 
 NONE = "none more than others"
 """Said of what nothing excites."""

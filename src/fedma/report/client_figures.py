@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedma.report.heat import Heat, draw
-from fedma.report.picture import Picture, together
+from fedma.report.heat_map import Heat, draw
+from fedma.report.report_figure import Picture, together
 from fedma.report.results import NAMES, Run
 from fedma.report.summary import Case, cases, shortened
 

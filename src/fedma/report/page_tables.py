@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from fedma.report.picture import Picture
+from fedma.report.report_figure import Picture
 from fedma.report.results import Run
 from fedma.report.summary import cases, plain, rows, shortened
 from fedma.report.tables import WORDS, cells, explained

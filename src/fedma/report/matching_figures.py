@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fedma.report.heat import Heat, draw
-from fedma.report.picture import Picture, together
+from fedma.report.heat_map import Heat, draw
+from fedma.report.report_figure import Picture, together
 from fedma.report.results import NAMES, Evaluation, Run
 from fedma.report.summary import cases, shortened
 
