@@ -17,7 +17,7 @@ from rich.progress import Progress, TextColumn
 from fedma.algorithms import Reply
 from fedma.cli import main
 from fedma.cli.progress import Left, Live
-from fedma.experiments.callback import Exchange
+from fedma.experiments.callback import ExchangeStart
 
 QUICK = "--model mlp --clients 3 --alpha 1.0 --local-epochs 1 --output-epochs 1 --limit 200 --workers 1".split()
 
@@ -206,12 +206,12 @@ def test_the_live_line_follows_the_run() -> None:
     column = TextColumn("{task.fields[where]} {task.fields[clients]} {task.fields[sent]}")
     with Progress(column, console=Console(file=said)) as bar:
         live = Live(bar)
-        live.exchange(Exchange("fedma", 2, 3, 1, 4, 5, 2_000_000))
+        live.exchange(ExchangeStart("fedma", 2, 3, 1, 4, 5, 2_000_000))
         live.reply(Reply(0, {"w": torch.zeros(250_000)}, torch.zeros(2), {}))
         (task,) = bar.tasks
         assert (task.completed, task.total) == (4 * 5 + 1, 3 * 4 * 5)
         assert task.fields["where"] == "fedma round 2/3 step 1/4"
         assert (task.fields["clients"], task.fields["sent"]) == ("1/5 clients", "3.0 MB")
-        live.exchange(Exchange("fedavg", 1, None, 1, 1, 5, 0))
+        live.exchange(ExchangeStart("fedavg", 1, None, 1, 1, 5, 0))
         assert bar.tasks[0].total is None
         assert bar.tasks[0].fields["where"] == "fedavg round 1"

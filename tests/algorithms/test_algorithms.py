@@ -52,7 +52,7 @@ def test_fedma_without_training_is_one_shot_fusion(name: str) -> None:
     assert_equal(state.weights, fused)
     for group, own in assignments.items():
         for j, assignment in enumerate(own):
-            assert torch.equal(state.maps[j][group], assignment)
+            assert torch.equal(state.assignments[j][group], assignment)
 
 
 @pytest.mark.filterwarnings("ignore:group .* is left in place")
@@ -95,7 +95,7 @@ def test_a_later_round_starts_from_each_clients_own_sub_network() -> None:
     again = fedma_of(members, rounds=2)
     for ask in again.asks(state):
         reply, own = members[ask.client].answer(replace(ask, schedule={"epochs": 0}), state.weights)
-        assert_equal(own, graph.gather(state.weights, state.maps[ask.client], graph.widths_in(state.weights)))
+        assert_equal(own, graph.gather(state.weights, state.assignments[ask.client], graph.widths_in(state.weights)))
         assert {name: tuple(t.shape) for name, t in own.items()} == {
             name: graph.shape(name, {}) for name in graph.layouts
         }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federation import CLASSES, assert_equal, split, texts
 from fedma.algorithms import PFNM, Ask, Client, FedMA, Reply, State
-from fedma.algorithms.participation import popular, taking_part
+from fedma.algorithms.participation import most_owned_slots, participating
 from fedma.algorithms.replies import Expected, check
 from fedma.errors import InputError, ReplyError
 from fedma.matching import Matcher, fuse_weights
@@ -97,7 +97,7 @@ def whole(state: State, graph: UnitGraph) -> None:
     assert {name: tuple(t.shape) for name, t in state.weights.items()} == {
         n: graph.shape(n, widths) for n in graph.layouts
     }
-    for own in state.maps.values():
+    for own in state.assignments.values():
         assert own.keys() <= graph.groups.keys()
         for group, slots in own.items():
             assert int(slots.max()) < widths[group]
@@ -149,7 +149,7 @@ def test_participants_are_drawn_anew_for_each_round() -> None:
 )
 @settings(deadline=None, max_examples=60, derandomize=True)
 def test_popular_slots_have_the_most_owners(assignments: list[torch.Tensor], width: int) -> None:
-    found = popular(assignments, 7, width).tolist()
+    found = most_owned_slots(assignments, 7, width).tolist()
     owners = [sum(slot in own.tolist() for own in assignments) for slot in range(7)]
     assert found == sorted(sorted(range(7), key=lambda slot: (-owners[slot], slot))[:width])
 
@@ -160,7 +160,9 @@ def test_a_client_that_was_away_starts_from_the_popular_slots() -> None:
     first = federation.play(replace(algorithm, rounds=1))
     (ask,) = [ask for ask in algorithm.asks(first) if ask.client == 4]
     places = {
-        group: popular([own[group] for own in first.maps.values()], first.widths[group], federation.widths[4][group])
+        group: most_owned_slots(
+            [own[group] for own in first.assignments.values()], first.widths[group], federation.widths[4][group]
+        )
         for group in graph.groups
     }
     assert_equal(ask.weights, graph.gather(first.weights, places, graph.widths_in(first.weights)))
@@ -174,7 +176,7 @@ def test_a_newcomer_may_bring_its_own_model() -> None:
     asks = {ask.client: ask for ask in algorithm.asks(first)}
     assert not asks[4].weights
     assert all(ask.weights for client, ask in asks.items() if client != 4)
-    assert set(federation.play(algorithm).maps) == {0, 1, 2, 3, 4}
+    assert set(federation.play(algorithm).assignments) == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("how", HOW.values(), ids=HOW.keys())
@@ -194,7 +196,7 @@ def test_who_does_not_answer_is_left_out_until_the_next_round(how: dict[str, Any
 
 def test_a_round_without_anybody_is_refused() -> None:
     with pytest.raises(InputError, match="round 2"):
-        taking_part((0, 1), 1, present={0: (range(1),), 1: (range(1),)}, participants=None, seed=0)
+        participating((0, 1), 1, present={0: (range(1),), 1: (range(1),)}, participants=None, seed=0)
     algorithm = Federation("mlp").fedma()
     with pytest.raises(ReplyError, match="no client answered"):
         algorithm.absorb(algorithm.start(), [])
@@ -255,9 +257,9 @@ def test_one_client_of_a_kept_round_changes_its_own_slots_alone() -> None:
     (ask,) = federation.asked[0]
     reply, _ = federation.clients[0].answer(ask, {})
     widths = federation.graph.widths_in(second.weights)
-    assert_equal(federation.graph.gather(second.weights, second.maps[0], widths), reply.weights)
+    assert_equal(federation.graph.gather(second.weights, second.assignments[0], widths), reply.weights)
     changed = (second.weights["conv1.weight"] != first.weights["conv1.weight"]).flatten(1).any(1).nonzero().flatten()
-    assert set(changed.tolist()) <= set(first.maps[0]["conv1"].tolist())
+    assert set(changed.tolist()) <= set(first.assignments[0]["conv1"].tolist())
     assert len(changed) < len(first.weights["conv1.weight"])
 
 
@@ -277,7 +279,7 @@ def test_only_what_drifted_is_matched_again() -> None:
     assert [asks[0].name[3] for asks in federation.asked] == [0, 3]
     for client in range(5):
         for group in ("conv1", "conv2"):
-            assert torch.equal(second.maps[client][group], first.maps[client][group])
+            assert torch.equal(second.assignments[client][group], first.assignments[client][group])
     whole(second, federation.graph)
 
 
@@ -326,7 +328,7 @@ def test_global_widths_are_bounded_by_the_widest_client(name: str) -> None:
     state = federation.play(federation.fedma(rounds=3, matcher=Matcher(max_growth=1.25)))
     for group, width in federation.graph.widths_in(state.weights).items():
         assert federation.graph.widths[group] <= width <= 1.25 * federation.graph.widths[group]
-    for client, own in state.maps.items():
+    for client, own in state.assignments.items():
         wanted = {**federation.graph.widths, **federation.widths.get(client, {})}
         assert {group: slots.shape[-1] for group, slots in own.items()} == wanted
 
@@ -338,7 +340,7 @@ def test_pfnm_takes_clients_of_different_widths() -> None:
     replies = [federation.clients[ask.client].answer(ask, federation.start[ask.client])[0] for ask in asks]
     check(asks, replies, federation.expected)
     state = algorithm.absorb(algorithm.start(), replies)
-    assert [len(own["fc1"]) for own in state.maps.values()] == [50, 100, 100]
+    assert [len(own["fc1"]) for own in state.assignments.values()] == [50, 100, 100]
     whole(state, federation.graph)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from federation import CLASSES, assert_equal, clients, initial, play, split
-from fedma.algorithms import Client, FedAdam, FedAvg, FedAvgM, Moments
+from fedma.algorithms import Client, FedAdam, FedAvg, FedAvgM, OptimizerState
 from fedma.training import Schedule
 from fedma.units import units, weights
 from networks import made
@@ -85,5 +85,5 @@ def test_without_common_weights_the_first_round_is_the_average(kind: type[FedAvg
     plain = replace(server(FedAvg, rounds=1)[0], initial={})
     state = play(algorithm, members, own)
     assert_equal(state.weights, play(plain, members, own).weights)
-    assert isinstance(state, Moments)
+    assert isinstance(state, OptimizerState)
     assert not state.first

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import federation_on_flower  # noqa: F401  (Flower's own warnings)
 from fedma.algorithms import Ask, Reply
-from fedma.engines.flower.records import LOST, STALE, Parcel, answer, arrays, read, refusal, tensors
+from fedma.engines.flower.records import LOST, STALE, Request, answer, arrays, read, refusal, tensors
 from fedma.errors import ReplyError
 
 METRICS = {"samples": 1, "samples_seen": 1, "epochs": 1, "loss": 0.5}
@@ -43,10 +43,10 @@ asks = st.builds(
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(st.lists(asks, min_size=1, max_size=3), words)
 def test_an_order_comes_out_as_it_went_in(given_asks: list[Ask], tag: str) -> None:
-    parcel = Parcel(tuple(given_asks), tag, tag[:1])
-    back = Parcel.of(parcel.to_records())
-    assert (back.tag, back.presumes) == (parcel.tag, parcel.presumes)
-    for one, other in zip(parcel.asks, back.asks, strict=True):
+    request = Request(tuple(given_asks), tag, tag[:1])
+    back = Request.of(request.to_records())
+    assert (back.tag, back.presumes) == (request.tag, request.presumes)
+    for one, other in zip(request.asks, back.asks, strict=True):
         for part in ("weights", "widen"):
             torch.testing.assert_close(dict(getattr(one, part)), dict(getattr(other, part)), rtol=0, atol=0)
         for part in ("client", "name", "widths", "fit", "schedule", "frozen", "send", "keep"):

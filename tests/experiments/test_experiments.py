@@ -13,11 +13,12 @@ from fedma.algorithms import Reply
 from fedma.data import from_arrays, load
 from fedma.errors import GraphError, InputError, ReplyError
 from fedma.experiments.assignments import load_assignments
-from fedma.experiments.callback import Exchange, Silent
+from fedma.experiments.callback import ExchangeStart, Silent
 from fedma.experiments.federation import _device
 from fedma.experiments.run import run
 from fedma.experiments.run_folder import load_model
-from fedma.experiments.settings import METHODS, Method, Settings, from_toml
+from fedma.experiments.settings import Settings, from_toml
+from fedma.methods import METHODS
 from fedma.training import evaluate
 
 QUICK = Settings(model="mlp", clients=3, alpha=1.0, local_epochs=1, output_epochs=1, limit=200, lr=0.05, workers=1)
@@ -30,7 +31,7 @@ def results(folder: Path) -> list[dict]:  # type: ignore[type-arg]
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "all"
-    return run(replace(QUICK, method=METHODS, rounds=2), folder, Silent())
+    return run(replace(QUICK, method=METHODS.names, rounds=2), folder, Silent())
 
 
 def test_every_method_writes_its_results(everything: Path) -> None:
@@ -215,7 +216,7 @@ def test_participation_draws_other_clients_each_round(tmp_path: Path) -> None:
     asked: list[set[int]] = []
 
     class Listens(Silent):
-        def exchange(self, exchange: Exchange) -> None:
+        def exchange(self, exchange: ExchangeStart) -> None:
             asked.append(set())
 
         def reply(self, reply: Reply) -> None:

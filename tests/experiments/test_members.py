@@ -13,8 +13,8 @@ from torch import nn
 
 from fedma.algorithms import Reply
 from fedma.errors import InputError
-from fedma.experiments.availability import presence
-from fedma.experiments.callback import Exchange, Silent
+from fedma.experiments.availability import availability
+from fedma.experiments.callback import ExchangeStart, Silent
 from fedma.experiments.federation import assemble
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Settings, from_toml
@@ -49,7 +49,7 @@ def test_those_who_left_are_not_asked(tmp_path: Path) -> None:
     asked: dict[tuple[str, int], set[int]] = {}
 
     class Listens(Silent):
-        def exchange(self, exchange: Exchange) -> None:
+        def exchange(self, exchange: ExchangeStart) -> None:
             self.now = asked.setdefault((exchange.method, exchange.round), set())
 
         def reply(self, reply: Reply) -> None:
@@ -84,7 +84,7 @@ def test_clients_get_widths_in_turn() -> None:
 
 
 def test_presence_reads_turns() -> None:
-    found = presence(("3:2", "0:4"), ("1:2", "0:3"), clients=5, rounds=9)
+    found = availability(("3:2", "0:4"), ("1:2", "0:3"), clients=5, rounds=9)
     here = [[c for c in range(5) if c not in found or any(r in span for span in found[c])] for r in range(5)]
     assert here == [[0, 1, 2, 4], [0, 2, 3, 4], [2, 3, 4], [0, 2, 3, 4], [0, 2, 3, 4]]
 

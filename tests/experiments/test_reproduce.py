@@ -19,7 +19,7 @@ import torch
 from fedma.cli import main
 from fedma.data import load
 from fedma.errors import EngineError, InputError
-from fedma.experiments.callback import SILENT, Silent, Watch
+from fedma.experiments.callback import SILENT, Callback, Silent
 from fedma.experiments.reproduce import EXPERIMENTS, reproduce
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale, cell
 from fedma.experiments.reproduce.data_efficiency import dataset as efficient
@@ -29,7 +29,7 @@ from fedma.experiments.reproduce.learning_curves import Task, course
 from fedma.experiments.settings import Settings
 from fedma.matching.steps import steps
 from fedma.models import build
-from fedma.report import Course, Ends, read_experiment
+from fedma.report import Ends, LearningCurves, read_experiment
 from fedma.units import units
 from interrupting import Stop
 
@@ -52,10 +52,10 @@ def planned(name: str, scale: Scale) -> Iterator[Cell]:
 
 
 def made(
-    experiment: Experiment, folder: Path, *, watch: Watch = SILENT, seeds: tuple[int, ...] = (0,), jobs: int = 1,
+    experiment: Experiment, folder: Path, *, callback: Callback = SILENT, seeds: tuple[int, ...] = (0,), jobs: int = 1,
     lines: tuple[str, ...] = (),
 ) -> list[Path]:  # fmt: skip
-    return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, watch, jobs, lines).run()
+    return Reproduction("tiny", experiment, folder, "small", seeds, None, {"workers": 1}, callback, jobs, lines).run()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def results(folder: Path) -> list[dict[str, object]]:
 def test_an_interrupted_experiment_goes_on(tmp_path: Path, reply: int) -> None:
     made(ENDS, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        made(ENDS, tmp_path / "part", watch=Stop(reply=reply))
+        made(ENDS, tmp_path / "part", callback=Stop(reply=reply))
     made(ENDS, tmp_path / "part")
     assert results(tmp_path / "part") == results(tmp_path / "whole")
 
@@ -160,7 +160,7 @@ def test_cells_side_by_side_give_the_same_results(tmp_path: Path) -> None:
         ENDS, tuning=(lambda scale, chosen: [replace(one, line="tried") for one in ENDS.cells(scale, chosen)],)
     )
     made(tuned, tmp_path / "one")
-    made(tuned, tmp_path / "two", jobs=2, watch=heard)
+    made(tuned, tmp_path / "two", jobs=2, callback=heard)
     assert results(tmp_path / "two") == results(tmp_path / "one")
     assert len(heard.lines) == len(results(tmp_path / "one")) == 8
 
@@ -308,7 +308,7 @@ def diverging(scale: Scale, chosen: Chosen) -> list[Cell]:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_training_that_diverges_is_told_and_ends_nothing_else(tmp_path: Path, jobs: int) -> None:
-    experiment = Experiment("Tiny", diverging, Course())
+    experiment = Experiment("Tiny", diverging, LearningCurves())
     made(experiment, tmp_path, jobs=jobs)
     diverged, other = read_experiment(tmp_path)
     assert 1 <= diverged.last.round < 30
@@ -370,8 +370,10 @@ def at_once(scale: Scale, chosen: Chosen) -> list[Cell]:
     return [cell("FedMA", "fedma", TINY, lr=1e20), cell("FedAvg", "fedavg", TINY)]
 
 
-@pytest.mark.parametrize("drawing", [Course(), Ends("x")])
-def test_a_cell_that_finishes_no_round_is_told_and_ends_nothing_else(tmp_path: Path, drawing: Course | Ends) -> None:
+@pytest.mark.parametrize("drawing", [LearningCurves(), Ends("x")])
+def test_a_cell_that_finishes_no_round_is_told_and_ends_nothing_else(
+    tmp_path: Path, drawing: LearningCurves | Ends
+) -> None:
     experiment = Experiment("Tiny", at_once, drawing)
     made(experiment, tmp_path)
     diverged, other = read_experiment(tmp_path)

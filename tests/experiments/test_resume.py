@@ -14,7 +14,7 @@ import pytest
 from fedma.cli import main
 from fedma.errors import CheckpointError, CheckpointWarning, InputError
 from fedma.experiments import checkpoint
-from fedma.experiments.callback import Exchange, Silent
+from fedma.experiments.callback import ExchangeStart, Silent
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Settings
 from interrupting import Stop, contents
@@ -60,7 +60,7 @@ def test_interrupted_after_every_exchange(tmp_path: Path, uninterrupted: dict[st
     class Once(Silent):
         begun = 0
 
-        def exchange(self, exchange: Exchange) -> None:
+        def exchange(self, exchange: ExchangeStart) -> None:
             self.begun += 1
             if self.begun == 2:
                 raise KeyboardInterrupt

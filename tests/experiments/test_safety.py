@@ -17,7 +17,7 @@ from fedma.errors import CheckpointError, InputError
 from fedma.experiments import checkpoint, record
 from fedma.experiments.callback import Silent
 from fedma.experiments.run import resume, run
-from fedma.experiments.run_state import Standing
+from fedma.experiments.run_state import RunState
 from fedma.experiments.settings import Settings
 from interrupting import Stop, contents
 
@@ -100,7 +100,7 @@ values = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just(()), st.just({}),
     st.just(torch.zeros(2)),
 )  # fmt: skip
-GOOD = Standing("fedma", State(round=1, weights={"a": torch.ones(1)}), Traffic(1, 2, 3, 4)).to_dict()
+GOOD = RunState("fedma", State(round=1, weights={"a": torch.ones(1)}), Traffic(1, 2, 3, 4)).to_dict()
 
 
 @settings(deadline=None, max_examples=200, derandomize=True)
@@ -110,7 +110,7 @@ GOOD = Standing("fedma", State(round=1, weights={"a": torch.ones(1)}), Traffic(1
 )
 def test_a_standing_of_other_types_is_told_from_a_good_one(top: dict[str, Any], state: dict[str, Any]) -> None:
     try:
-        found = Standing.from_dict({**GOOD, "state": {**GOOD["state"], **state}, **top})
+        found = RunState.from_dict({**GOOD, "state": {**GOOD["state"], **state}, **top})
     except (KeyError, TypeError):
         return
     assert {type(value) for value in (found.state.round, found.state.exchange, found.spent)} == {int}
@@ -118,7 +118,7 @@ def test_a_standing_of_other_types_is_told_from_a_good_one(top: dict[str, Any], 
 
 
 def test_a_standing_comes_back() -> None:
-    assert Standing.from_dict(GOOD).to_dict() == GOOD
+    assert RunState.from_dict(GOOD).to_dict() == GOOD
 
 
 def test_checkpoints_are_refused_before_anything_is_overwritten(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from fedma.errors import InputError
 from fedma.report import (
-    Course,
     Ends,
+    LearningCurves,
     Measured,
     draw_experiment,
     experiment_markdown,
@@ -49,7 +49,7 @@ def cells(text: str, first: str) -> list[list[str]]:
 
 
 def test_a_course_tells_last_and_best_and_what_the_best_costs() -> None:
-    text = experiment_markdown(RESULTS, Course())
+    text = experiment_markdown(RESULTS, LearningCurves())
     ends, needs = cells(text, "FedAvg")
     assert ends[0].startswith("91.00 ± ")
     assert ends[1].startswith("93.50 ± ")
@@ -63,7 +63,7 @@ def test_a_course_tells_last_and_best_and_what_the_best_costs() -> None:
 
 
 def test_one_seed_has_no_interval_and_a_line_alone_no_rival() -> None:
-    text = experiment_markdown([RESULTS[2]], Course())
+    text = experiment_markdown([RESULTS[2]], LearningCurves())
     assert cells(text, "FedMA") == [["90.00", "90.00", "2", "16.0", "10", "×1.08"]]
     assert "what FedMA needs" not in text
     assert "±" not in text
@@ -111,11 +111,11 @@ def test_the_csv_has_every_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("results", "drawing"),
     [
-        (RESULTS, Course()),
+        (RESULTS, LearningCurves()),
         ([course(f"alpha {a}", "fedma", 0.5, x=x) for a in (1, 2) for x in (2, 4)], Ends("clients", value="growth")),
         ([course("FedMA", "fedma", 0.5, x="by domain"), course("All", "pooled", 0.9)], Ends("split")),
     ],
 )
-def test_figures_are_drawn(tmp_path: Path, results: list[Measured], drawing: Course | Ends) -> None:
+def test_figures_are_drawn(tmp_path: Path, results: list[Measured], drawing: LearningCurves | Ends) -> None:
     draw_experiment(results, drawing, "Title", tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")

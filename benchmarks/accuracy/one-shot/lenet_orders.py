@@ -22,7 +22,7 @@ from torch import Tensor
 from fedma.algorithms import Ensemble
 from fedma.engines import LocalEngine
 from fedma.experiments.federation import Federation, assemble
-from fedma.experiments.methods import schedule
+from fedma.experiments.method_factories import schedule
 from fedma.experiments.settings import Settings
 from fedma.matching import Matcher, fuse_weights
 from fedma.training import evaluate

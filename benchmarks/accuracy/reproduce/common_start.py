@@ -14,7 +14,7 @@ import torch
 
 from fedma.engines import LocalEngine
 from fedma.experiments.federation import assemble
-from fedma.experiments.methods import algorithm
+from fedma.experiments.method_factories import algorithm
 from fedma.experiments.settings import Settings
 from fedma.training import score
 

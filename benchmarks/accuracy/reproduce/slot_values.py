@@ -23,7 +23,7 @@ from torch import Tensor
 from fedma.algorithms import FedMA, settling
 from fedma.engines import LocalEngine
 from fedma.experiments.federation import Federation, assemble
-from fedma.experiments.methods import algorithm
+from fedma.experiments.method_factories import algorithm
 from fedma.experiments.reproduce.ablation import ABLATION
 from fedma.experiments.settings import Settings
 from fedma.matching import average

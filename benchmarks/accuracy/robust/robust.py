@@ -23,7 +23,7 @@ from fedma.algorithms.replies import Expected, sift
 from fedma.data import Split
 from fedma.engines import LocalEngine
 from fedma.experiments.federation import assemble
-from fedma.experiments.methods import algorithm
+from fedma.experiments.method_factories import algorithm
 from fedma.experiments.settings import Settings
 from fedma.training import score
 from fedma.units import Weights

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedma.algorithms import FedMA
 from fedma.algorithms.replies import Expected
 from fedma.engines.flower import Strategy
-from fedma.experiments.server_run_folder import ServedRun
+from fedma.experiments.server_run_folder import ServerRunFolder
 from fedma.matching import Matcher
 from fedma.training import Schedule, evaluate
 from fedma.units import rebuild, units
@@ -22,7 +22,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run FedMA from its beginning, or from the last exchange that the folder knows of."""
     config = context.run_config
-    run = ServedRun(Path(str(config["folder"])), config)
+    run = ServerRunFolder(Path(str(config["folder"])), config)
     model, test = make_model(config), test_data(config)
 
     local = Schedule(epochs=int(config["local-epochs"]), lr=float(config["lr"]), batch_size=int(config["batch-size"]))

@@ -1,8 +1,8 @@
-"""What every algorithm has in common: it asks clients, and takes what they answer. It knows no engine and no file."""
+"""What every algorithm has in common: it asks clients and absorbs their replies. It knows no engine and no file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,28 +13,67 @@ from fedma.units import Weights
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where a run stands: all that the server needs to go on.
+    """What the server needs to continue, whatever the algorithm. An algorithm that needs more has a subclass.
 
     Attributes:
         round: rounds finished.
         exchange: exchanges finished in the present round.
-        weights: the global tensors; within a round, those of steps not settled yet are the round's before.
-        models: several models instead of one (the ensemble).
-        maps: for each client that ever took part, per group, own unit → slot; blocks are in the global order. A group
-            that was matched anew while the client was away is missing.
-        widths: per group, the slots of the global model.
-        holders: the clients that begin the next round with what they held at the end of the one before.
-        settled: FedMA's steps that were settled before the last exchange of the present round, and after it.
+        weights: the global tensors.
     """
 
     round: int = 0
     exchange: int = 0
     weights: Weights = field(default_factory=dict)
-    models: tuple[Weights, ...] = ()
-    maps: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    @property
+    def models(self) -> tuple[Weights, ...]:
+        """The models whose mean prediction is the algorithm's result: the global model alone, unless overridden."""
+        return (self.weights,)
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedState(State):
+    """The state of an algorithm that matches units.
+
+    Attributes:
+        assignments: for each client that ever took part, per group, own unit → slot; blocks are in the global order.
+            A group that was matched anew while the client was away is missing.
+        widths: per group, the slots of the global model.
+    """
+
+    assignments: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     widths: Mapping[str, int] = field(default_factory=dict)
-    holders: tuple[int, ...] = ()
-    settled: tuple[int, int] = (0, 0)
+
+
+AnyState = TypeVar("AnyState", bound=State)
+
+_EARLIER_NAMES = {"assignments": "maps"}
+"""How checkpoints of earlier versions call these fields."""
+
+
+def state_to_dict(state: State) -> dict[str, Any]:
+    """The state's fields by name: plain values and tensors, as checkpoints keep them."""
+    return {own.name: getattr(state, own.name) for own in fields(state)}
+
+
+def state_from_dict(kind: type[AnyState], values: Mapping[str, Any]) -> AnyState:
+    """The state of this kind that a checkpoint holds. Checkpoints of earlier versions hold further fields.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a field has the wrong type, or there are no fields at all.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"no names and values, but a {type(values).__name__}")
+    blank, found = kind(), {}
+    for own in fields(blank):
+        earlier = _EARLIER_NAMES.get(own.name, own.name)
+        value = values[own.name if own.name in values else earlier]
+        wanted = type(getattr(blank, own.name))
+        if type(value) is not wanted:
+            raise TypeError(f"{own.name} is a {type(value).__name__}, no {wanted.__name__}")
+        found[own.name] = value
+    return kind(**found)
 
 
 class Algorithm(Protocol):
@@ -50,19 +89,23 @@ class Algorithm(Protocol):
 
     @property
     def exchanges(self) -> int:
-        """Exchanges in a round, at most."""
+        """The most exchanges that a round can have."""
         ...
 
     def start(self) -> State:
-        """The state before the first exchange."""
+        """The state before the first exchange. All later states have its type."""
         ...
 
     def asks(self, state: State) -> Sequence[Ask]:
-        """What to ask next; nothing when finished."""
+        """The asks of the next exchange; empty when the algorithm has finished."""
         ...
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
-        """The state after these replies."""
+        """The state after these replies. Clients whose replies are missing are left out.
+
+        Raises:
+            ReplyError: there is no reply.
+        """
         ...
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedma.algorithms.messages import Ask, Reply
-from fedma.algorithms.relabel import moved
+from fedma.algorithms.relabel import in_global_order
 from fedma.data import Split
 from fedma.training import Compute, Schedule, fit
 from fedma.training.privacy import Privacy
@@ -53,7 +53,9 @@ class Client:
             compute: how it computes; messages and weights are on the CPU all the same.
         """
         ask = self._recalled(ask, own)
-        held = moved(own, self.graph, maps=_long(ask.widen), widths=ask.widths, slots=ask.weights, fit=ask.fit)
+        held = in_global_order(
+            own, self.graph, assignments=_long(ask.widen), widths=ask.widths, slots=ask.weights, fit=ask.fit
+        )
         model = rebuild(self.template, {**held, **ask.weights})
         done = fit(
             model,
@@ -101,6 +103,6 @@ class Client:
         return torch.bincount(labels, minlength=self.classes)
 
 
-def _long(maps: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Maps as they are used, which travel as int32."""
-    return {group: units.long() for group, units in maps.items()}
+def _long(assignments: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The assignments as int64, which indexing needs; messages hold int32."""
+    return {group: units.long() for group, units in assignments.items()}

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from fedma.algorithms.base import State, sample_counts
 from fedma.algorithms.messages import Ask, Reply
-from fedma.algorithms.participation import Presence, taking_part
+from fedma.algorithms.participation import Availability, participating
 from fedma.algorithms.robust import Robust
 from fedma.matching import average
 from fedma.training import Schedule
@@ -41,7 +41,7 @@ class FedAvg:
     participants: int | None = None
     seed: int = 0
     robust: Robust = field(default_factory=Robust)
-    present: Presence = field(default_factory=dict)
+    present: Availability = field(default_factory=dict)
 
     def start(self) -> State:
         """The initial weights."""
@@ -59,7 +59,7 @@ class FedAvg:
             send=tuple(self.graph.layouts),
             keep=False,
         )
-        here = taking_part(
+        here = participating(
             self.clients, state.round, present=self.present, participants=self.participants, seed=self.seed
         )
         return [replace(ask, client=client) for client in here]

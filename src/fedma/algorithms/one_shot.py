@@ -3,16 +3,46 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from fedma.algorithms.base import State, class_counts, sample_counts
+from fedma.algorithms.base import MatchedState, State, class_counts, sample_counts
 from fedma.algorithms.messages import Ask, Reply
 from fedma.matching import Matcher, fuse_weights, slots
 from fedma.training import Schedule
-from fedma.units import UnitGraph
+from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths
 
 
+@dataclass(frozen=True, eq=False)
+class EnsembleState(State):
+    """The state of an ensemble, which has no global model.
+
+    Attributes:
+        models: the clients' models.
+    """
+
+    models: tuple[Weights, ...] = ()
+
+
 @dataclass(frozen=True)
-class Ensemble:
+class _OneShot:
+    """What one-shot algorithms share: every client trains alone and sends its whole model."""
+
+    graph: UnitGraph
+    clients: Sequence[int]
+    schedule: Schedule
+    rounds: int = 1
+    exchanges: int = 1
+    widths: Mapping[int, Widths] = field(default_factory=dict)
+
+    def asks(self, state: State) -> Sequence[Ask]:
+        """Every client trains from its own initial weights and sends its model."""
+        if state.round == self.rounds:
+            return []
+        ask = Ask(0, ("round", 0), schedule=asdict(self.schedule), send=tuple(self.graph.layouts))
+        return [replace(ask, client=client, widths=self.widths.get(client, {})) for client in self.clients]
+
+
+@dataclass(frozen=True)
+class Ensemble(_OneShot):
     """The clients' own models, kept side by side; predictions are the uniform mean of class probabilities.
 
     Attributes:
@@ -22,31 +52,17 @@ class Ensemble:
         widths: the units per group of clients that do not have the graph's.
     """
 
-    graph: UnitGraph
-    clients: Sequence[int]
-    schedule: Schedule
-    rounds: int = 1
-    exchanges: int = 1
-    widths: Mapping[int, Widths] = field(default_factory=dict)
+    def start(self) -> EnsembleState:
+        """No model yet."""
+        return EnsembleState()
 
-    def start(self) -> State:
-        """Nothing yet."""
-        return State()
-
-    def asks(self, state: State) -> Sequence[Ask]:
-        """Every client trains from its own initial weights and sends its model."""
-        if state.round == self.rounds:
-            return []
-        ask = Ask(0, ("round", 0), schedule=asdict(self.schedule), send=tuple(self.graph.layouts))
-        return [replace(ask, client=client, widths=self.widths.get(client, {})) for client in self.clients]
-
-    def absorb(self, state: State, replies: Sequence[Reply]) -> State:
+    def absorb(self, state: State, replies: Sequence[Reply]) -> EnsembleState:
         """All models."""
-        return State(round=1, models=tuple(dict(reply.weights) for reply in replies))
+        return EnsembleState(round=1, models=tuple(dict(reply.weights) for reply in replies))
 
 
 @dataclass(frozen=True)
-class PFNM(Ensemble):
+class PFNM(_OneShot):
     """Probabilistic federated neural matching: the clients' models fused in one shot, without retraining.
 
     Attributes:
@@ -61,9 +77,13 @@ class PFNM(Ensemble):
 
     matcher: Matcher = field(default_factory=Matcher)
 
-    def absorb(self, state: State, replies: Sequence[Reply]) -> State:
+    def start(self) -> MatchedState:
+        """Nothing global yet."""
+        return MatchedState()
+
+    def absorb(self, state: State, replies: Sequence[Reply]) -> MatchedState:
         """The fused model."""
-        weights, assignments = fuse_weights(
+        weights, found = fuse_weights(
             [dict(reply.weights) for reply in replies],
             self.graph,
             widths=[{**self.graph.widths, **self.widths.get(reply.client, {})} for reply in replies],
@@ -72,6 +92,6 @@ class PFNM(Ensemble):
             class_counts=class_counts(replies),
             matcher=self.matcher,
         )
-        maps = {reply.client: {group: own[j] for group, own in assignments.items()} for j, reply in enumerate(replies)}
-        widths = {group: slots(own) for group, own in assignments.items()}
-        return State(round=1, weights=weights, maps=maps, widths=widths)
+        assignments = {reply.client: {group: own[j] for group, own in found.items()} for j, reply in enumerate(replies)}
+        widths = {group: slots(own) for group, own in found.items()}
+        return MatchedState(round=1, weights=weights, assignments=assignments, widths=widths)

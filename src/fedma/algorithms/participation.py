@@ -1,4 +1,4 @@
-"""Who takes part in a round, and which part of the global model is for a client that has none of its own."""
+"""Who takes part in a round, and the slots from which a client without slots of its own starts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,17 +8,17 @@ from torch import Tensor
 from fedma.errors import InputError
 from fedma.seeds import generator
 
-Presence = Mapping[int, Sequence[range]]
-"""For clients that come late or leave, the rounds (from 0) in which they are there; the others always are."""
+Availability = Mapping[int, Sequence[range]]
+"""For clients that join late or leave, the rounds (from 0) in which they are available; the others always are."""
 
 
-def taking_part(
-    clients: Sequence[int], round_: int, *, present: Presence, participants: int | None, seed: int
+def participating(
+    clients: Sequence[int], round_: int, *, present: Availability, participants: int | None, seed: int
 ) -> list[int]:
-    """The clients of a round, in order: those that are there, or so many of them, drawn anew for each round.
+    """The clients of a round, in order: the available ones, or `participants` of them, drawn anew for each round.
 
     Raises:
-        InputError: nobody is there.
+        InputError: no client is available.
     """
     here = [client for client in clients if client not in present or any(round_ in span for span in present[client])]
     if not here:
@@ -29,7 +29,7 @@ def taking_part(
     return [here[position] for position in drawn.sort().values.tolist()]
 
 
-def popular(assignments: Iterable[Tensor], slots: int, width: int | None = None) -> Tensor:
+def most_owned_slots(assignments: Iterable[Tensor], slots: int, width: int | None = None) -> Tensor:
     """The slots of a group that most clients own, in order, ties by their number: LongTensor (…, width).
 
     Args:

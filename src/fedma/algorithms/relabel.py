@@ -1,4 +1,4 @@
-"""A client's weights on their way between its own units and the slots of the global model."""
+"""Move a client's weights between the order of its own units and the order of the global model's slots."""
 
 from collections.abc import Collection, Mapping
 from itertools import groupby
@@ -12,27 +12,27 @@ from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 
 
-def moved(
+def in_global_order(
     own: Mapping[str, Tensor],
     graph: UnitGraph,
     *,
-    maps: Maps,
+    assignments: Maps,
     widths: Widths,
     slots: Mapping[str, Tensor],
     fit: Collection[str] = (),
 ) -> Weights:
-    """A client's weights with its units in the places of their slots.
+    """A client's weights with each unit moved to its slot.
 
     Args:
         own: its tensors, or some of them.
         graph: the model's unit graph.
-        maps: unit → slot for groups in the client's own order, in the order of the steps.
+        assignments: unit → slot for groups that are in the client's own order, in the order of the steps.
         widths: the client's widths afterwards.
         slots: the global tensors that make these groups' units.
         fit: those of the groups whose readers are fitted to the slots (`fedma.matching.fitting`), not placed.
     """
-    held, waiting = dict(own), dict(maps)
-    for fits, run in groupby(maps, key=lambda group: group if group in fit else None):
+    held, waiting = dict(own), dict(assignments)
+    for fits, run in groupby(assignments, key=lambda group: group if group in fit else None):
         now = {group: waiting.pop(group) for group in run}
         after = {**widths, **{group: units.shape[-1] for group, units in waiting.items()}}
         before = {**after, **{group: units.shape[-1] for group, units in now.items()}}
@@ -41,24 +41,29 @@ def moved(
     return held
 
 
-def laid(
-    own: Mapping[str, Tensor], under: Mapping[str, Tensor], graph: UnitGraph, maps: Maps, widths: Widths
+def overlaid(
+    own: Mapping[str, Tensor], under: Mapping[str, Tensor], graph: UnitGraph, assignment: Maps, widths: Widths
 ) -> Weights:
     """The global weights with a client's sub-network laid over them.
 
-    Args: `own` are the client's tensors, `under` the global ones, `maps` its unit → slot, `widths` the global ones.
+    Args:
+        own: the client's tensors.
+        under: the global tensors.
+        graph: the model's unit graph.
+        assignment: per group, the client's unit → slot.
+        widths: the global widths.
     """
     wide: Weights = {}
     for name, tensor in own.items():
-        if not graph.groups_of(name) & set(maps):
+        if not graph.groups_of(name) & set(assignment):
             wide[name] = tensor
             continue
         wide[name] = under[name].clone()
-        wide[name][graph.index(name, maps, widths)] = tensor
+        wide[name][graph.index(name, assignment, widths)] = tensor
     return wide
 
 
-def nearest(
+def share_nearest_own_slot(
     own: Mapping[str, Tensor],
     under: Mapping[str, Tensor],
     graph: UnitGraph,
@@ -70,8 +75,14 @@ def nearest(
 ) -> float:
     """The share of a client's units that are still nearer to their own slot than to any other, in [0, 1].
 
-    Args: `own` as from `laid` over the global tensors `under`; `names` are the tensors to compare by, `units` the
-        slots that the client owns, `widths` the global ones.
+    Args:
+        own: the client's tensors, `overlaid` on the global ones.
+        under: the global tensors.
+        graph: the model's unit graph.
+        group: of the units.
+        names: the tensors to compare by.
+        units: the slots that the client owns.
+        widths: the global widths.
     """
     rows, slots = (incoming(weights, graph, group, names=names, widths=widths).double() for weights in (own, under))
     if not rows.shape[-1]:

@@ -13,7 +13,7 @@ from fedma.units import Weights
 
 
 @dataclass(frozen=True, eq=False)
-class Moments(State):
+class OptimizerState(State):
     """A state with what the server's optimiser remembers of earlier rounds.
 
     Attributes:
@@ -43,16 +43,16 @@ class FedAvgM(FedAvg):
     server_lr: float = 1.0
     server_momentum: float = 0.9
 
-    def start(self) -> Moments:
+    def start(self) -> OptimizerState:
         """The initial weights, nothing remembered."""
-        return Moments(weights=self.initial)
+        return OptimizerState(weights=self.initial)
 
-    def absorb(self, state: State, replies: Sequence[Reply]) -> Moments:
+    def absorb(self, state: State, replies: Sequence[Reply]) -> OptimizerState:
         """A step of the server's optimiser along the weighted mean of the clients' changes."""
         mean = super().absorb(state, replies)
-        memory = state if isinstance(state, Moments) else Moments()
+        memory = state if isinstance(state, OptimizerState) else OptimizerState()
         if not state.weights:
-            return Moments(mean.round, weights=mean.weights)
+            return OptimizerState(mean.round, weights=mean.weights)
         names = self._stepped(mean.weights)
         changes = {name: mean.weights[name] - state.weights[name] for name in names}
         steps, memory = self._step(changes, memory)
@@ -64,7 +64,7 @@ class FedAvgM(FedAvg):
         aside = {name for pair in self.graph.statistics for name in pair}
         return [name for name, tensor in weights.items() if tensor.is_floating_point() and name not in aside]
 
-    def _step(self, changes: Weights, memory: Moments) -> tuple[dict[str, Tensor], Moments]:
+    def _step(self, changes: Weights, memory: OptimizerState) -> tuple[dict[str, Tensor], OptimizerState]:
         """How far each parameter moves, and what is remembered."""
         first = {
             name: self.server_momentum * memory.first[name] + change if memory.first else change
@@ -91,7 +91,7 @@ class FedAdam(FedAvgM):
     server_decay: float = 0.99
     adaptivity: float = 1e-3
 
-    def _step(self, changes: Weights, memory: Moments) -> tuple[dict[str, Tensor], Moments]:
+    def _step(self, changes: Weights, memory: OptimizerState) -> tuple[dict[str, Tensor], OptimizerState]:
         """How far each parameter moves, and what is remembered."""
         beta1, beta2, tau = self.server_momentum, self.server_decay, self.adaptivity
         first, second = {}, {}

@@ -54,7 +54,7 @@ class Run:
 
     def run(self) -> None:
         """Run the experiment, then print its table."""
-        from fedma.cli.progress import watcher
+        from fedma.cli.progress import progress_callbacks
         from fedma.experiments.run import resume, run
 
         given = set(self.sources) - {"workers"} or replace(self.settings, workers=0) != Settings()
@@ -64,11 +64,11 @@ class Run:
         folder = self.resume or self.out or _new_folder()
         try:
             board = folder / "tensorboard" if self.tensorboard else None
-            with watcher(quiet=self.quiet, heading=self._heading(), tensorboard=board) as watch:
+            with progress_callbacks(quiet=self.quiet, heading=self._heading(), tensorboard=board) as callback:
                 if self.resume is not None:
-                    resume(folder, watch, workers=self.settings.workers)
+                    resume(folder, callback, workers=self.settings.workers)
                 else:
-                    run(self.settings, folder, watch, sources=self.sources)
+                    run(self.settings, folder, callback, sources=self.sources)
         except KeyboardInterrupt:
             if (folder / "run.json").exists():
                 sys.stderr.write(f"fedma: to go on: fedma run --resume {folder}\n")

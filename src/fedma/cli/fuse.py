@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from fedma.cli.preflight import check_figures, check_place
-from fedma.cli.text_table import columns, show
+from fedma.cli.preflight import check_figures, check_writable
+from fedma.cli.text_table import show, table_lines
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ class Fuse:
             raise InputError("name two files or more: fedma fuse a.safetensors b.safetensors ...")
         if self.out.exists():
             raise InputError(f"{self.out} exists already; name another file with --out, or remove it")
-        check_place(self.out.parent)
+        check_writable(self.out.parent)
         if self.data is None and (self.interpolate or self.recalibrate or self.test_limit):
             raise InputError("--interpolate, --recalibrate and --test-limit need --data")
         if self.interpolate and self.interpolate.suffix not in (".png", ".svg", ".pdf"):
             raise InputError(f"--interpolate {self.interpolate}: a picture ends in .png, .svg or .pdf")
         if self.interpolate:
             self._check_line()
-            check_place(self.interpolate.parent, flag="--interpolate")
+            check_writable(self.interpolate.parent, flag="--interpolate")
             check_figures()
         if self.weights is not None and len(self.weights) != len(self.files):
             raise InputError(f"--weights has {len(self.weights)} numbers for {len(self.files)} files")
@@ -137,11 +137,11 @@ class Fuse:
 
     def _draw(self, models: "Sequence[nn.Module]", data: "Dataset", path: Path) -> None:
         from fedma.experiments.merge import barrier
-        from fedma.report.interpolation_figure import draw_line
+        from fedma.report.interpolation_figure import draw_interpolation
         from fedma.report.tables import write_csv
 
         points = barrier(models, data, matcher=self.matcher, seed=self.seed)
-        draw_line(points, path)
+        draw_interpolation(points, path)
         write_csv(points, path.with_suffix(".csv"))
         show([f"{path}", f"{path.with_suffix('.csv')}"])
 
@@ -157,7 +157,7 @@ def _told(files: Sequence[Path], fusion: "Fusion") -> list[str]:
     for group, widths, fused, owned in found:
         each = str(widths[0]) if len(set(widths)) == 1 else " ".join(map(str, widths))
         rows.append([group, each, str(fused), *map(str, owned)])
-    return columns(rows)
+    return table_lines(rows)
 
 
 def _judged(models: "Sequence[nn.Module]", fusion: "Fusion", data: "Dataset") -> list[str]:
@@ -167,4 +167,4 @@ def _judged(models: "Sequence[nn.Module]", fusion: "Fusion", data: "Dataset") ->
     found = scores(models, fusion.model, data)
     rows = [["", "test accuracy", "loss"]]
     rows += [[name, f"{100 * score.accuracy:.2f} %", f"{score.loss:.3f}"] for name, score in found.items()]
-    return columns(rows)
+    return table_lines(rows)

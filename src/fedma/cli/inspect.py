@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from tyro.conf import Positional
 
-from fedma.cli.preflight import check_figures, check_place
-from fedma.cli.text_table import columns, show
+from fedma.cli.preflight import check_figures, check_writable
+from fedma.cli.text_table import show, table_lines
 from fedma.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Inspect:
         from fedma.experiments.inspection import inspect
 
         if self.out:
-            check_place(self.out)
+            check_writable(self.out)
         out = self.out or self.folder / "slots"
         found = inspect(self.folder, method=self.method, samples=self.images)
         groups = list(found.owners) if self.group is None else [self.group]
@@ -67,7 +67,7 @@ def _owned(found: "Inspection", groups: Sequence[str]) -> list[str]:
     for group in groups:
         counts = [*found.owners[group], *[0] * most][:most]
         rows.append([group, str(len(found.of(group))), *map(str, counts)])
-    return columns(rows)
+    return table_lines(rows)
 
 
 def _told(found: "Inspection", shown: Shown) -> list[str]:
@@ -83,7 +83,7 @@ def _told(found: "Inspection", shown: Shown) -> list[str]:
             unknown = NONE if group in found.measured else "not measured"
             rows += [[*head, first] for first in told[:1] or [unknown]]
             rows += [["", "", "", other] for other in told[1:]]
-    return columns(rows, words=4)
+    return table_lines(rows, words=4)
 
 
 def _owners(slot: "Slot", clients: int) -> str:
@@ -107,16 +107,16 @@ def _written(found: "Inspection", shown: Shown, out: Path) -> list[Path]:
 
 def _drawn(found: "Inspection", group: str, slots: "Sequence[Slot]", out: Path) -> Path:
     """The images that excite the slots of a group most."""
-    from fedma.report.image_rows import Strip, draw_gallery
+    from fedma.report.image_rows import ImageRow, draw_image_rows
 
     path = out / f"{found.method}-{quote(group, safe='')}.png"
     strips = [
-        Strip(
+        ImageRow(
             f"{slot.name}  ({_owners(slot, found.clients)})",
             found.pictures(slot.samples).numpy(),
             [found.label(sample) for sample in slot.samples],
         )
         for slot in slots
     ]
-    draw_gallery(strips, path, title=f"{found.method}: what excites {group} most", down="slot (owners)")
+    draw_image_rows(strips, path, title=f"{found.method}: what excites {group} most", down="slot (owners)")
     return path

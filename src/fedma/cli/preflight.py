@@ -7,7 +7,7 @@ from pathlib import Path
 from fedma.errors import InputError, MissingExtra
 
 
-def check_place(folder: Path, *, flag: str = "--out") -> None:
+def check_writable(folder: Path, *, flag: str = "--out") -> None:
     """Refuse a folder that cannot be written to, or not be made.
 
     Args:

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from fedma.algorithms import Reply
 from fedma.errors import MissingExtra
-from fedma.experiments.callback import Exchange, Silent, Watch
+from fedma.experiments.callback import Callback, ExchangeStart, Silent
 
 
 @contextmanager
-def watcher(*, quiet: bool, heading: str = "", tensorboard: Path | None = None) -> Iterator[Watch]:
+def progress_callbacks(*, quiet: bool, heading: str = "", tensorboard: Path | None = None) -> Iterator[Callback]:
     """What shows the progress of a run.
 
     Args:
@@ -28,35 +28,35 @@ def watcher(*, quiet: bool, heading: str = "", tensorboard: Path | None = None) 
         MissingExtra: TensorBoard is wanted and not installed.
     """
     with ExitStack() as stack:
-        watches: list[Watch] = []
+        callbacks: list[Callback] = []
         if tensorboard is not None:
-            watches.append(Board(tensorboard, stack))
+            callbacks.append(Board(tensorboard, stack))
         if not quiet:
-            watches.append(Heading(heading))
-            watches.append(stack.enter_context(_live()) if sys.stderr.isatty() else Lines())
-        yield Several(watches)
+            callbacks.append(Heading(heading))
+            callbacks.append(stack.enter_context(_live()) if sys.stderr.isatty() else Lines())
+        yield Several(callbacks)
 
 
 class Several:
     """Passes on to several."""
 
-    def __init__(self, watches: list[Watch]) -> None:
-        self._watches = watches
+    def __init__(self, callbacks: list[Callback]) -> None:
+        self._callbacks = callbacks
 
-    def exchange(self, exchange: Exchange) -> None:
+    def exchange(self, exchange: ExchangeStart) -> None:
         """Clients are asked."""
-        for watch in self._watches:
-            watch.exchange(exchange)
+        for callback in self._callbacks:
+            callback.exchange(exchange)
 
     def reply(self, reply: Reply) -> None:
         """A client has answered."""
-        for watch in self._watches:
-            watch.reply(reply)
+        for callback in self._callbacks:
+            callback.reply(reply)
 
     def result(self, line: Mapping[str, Any]) -> None:
         """A model was evaluated."""
-        for watch in self._watches:
-            watch.result(line)
+        for callback in self._callbacks:
+            callback.result(line)
 
 
 class Heading(Silent):
@@ -65,7 +65,7 @@ class Heading(Silent):
     def __init__(self, line: str) -> None:
         self._line = line
 
-    def exchange(self, exchange: Exchange) -> None:
+    def exchange(self, exchange: ExchangeStart) -> None:
         """Print it before the first."""
         if self._line:
             sys.stderr.write(f"{self._line}\n")
@@ -88,7 +88,7 @@ class Live(Silent):
         self._task = self._begin(None)
         self._method, self._asked, self._answered, self._bytes = "", 0, 0, 0
 
-    def exchange(self, exchange: Exchange) -> None:
+    def exchange(self, exchange: ExchangeStart) -> None:
         """Show which it is; the bar's length is the client trainings of all rounds, if they are known."""
         total = None if exchange.rounds is None else exchange.rounds * exchange.steps * exchange.clients
         done = ((exchange.round - 1) * exchange.steps + exchange.step - 1) * exchange.clients
@@ -152,7 +152,7 @@ class Board(Silent):
 
 
 @contextmanager
-def _live() -> Iterator[Watch]:
+def _live() -> Iterator[Callback]:
     columns = ("where", "clients", "accuracy", "sent")
     first, *rest = (TextColumn(f"{{task.fields[{name}]}}") for name in columns)
     times = (TimeElapsedColumn(), Left())

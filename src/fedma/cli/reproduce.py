@@ -46,13 +46,13 @@ class Reproduce:
     def run(self) -> None:
         """Run the experiment, or what is left of it, then print its tables."""
         check_figures()
-        from fedma.cli.progress import watcher
+        from fedma.cli.progress import progress_callbacks
         from fedma.experiments.reproduce import reproduce
 
-        with watcher(quiet=self.quiet) as watch:
+        with progress_callbacks(quiet=self.quiet) as callback:
             files = reproduce(
                 self.name,
-                watch,
+                callback,
                 out=self.out,
                 scale=self.scale,
                 seeds=self.seeds,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 
-def columns(rows: Sequence[Sequence[str]], *, words: int = 1) -> list[str]:
+def table_lines(rows: Sequence[Sequence[str]], *, words: int = 1) -> list[str]:
     """Rows as lines with aligned columns: so many to the left, and the others, which hold numbers, to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

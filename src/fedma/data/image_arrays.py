@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from fedma.data.optional_dependencies import imported
+from fedma.optional_dependencies import imported
 
 
 def recall(table: Any, column: str) -> NDArray[np.uint8] | None:
@@ -53,4 +53,4 @@ def _file(table: Any, column: str) -> Path | None:
     if not table.cache_files:
         return None
     own = Path(table.cache_files[0]["filename"])
-    return own.with_name(f"{own.stem}-{quote(column, safe='')}-pillow-{imported('PIL').__version__}.npy")
+    return own.with_name(f"{own.stem}-{quote(column, safe='')}-pillow-{imported('PIL', extra='data').__version__}.npy")

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedma.data.optional_dependencies import imported
 from fedma.errors import InputError
+from fedma.optional_dependencies import imported
 
 Stored = Mapping[str, Any] | NDArray[np.uint8]
 """An image as `datasets.Image(decode=False)` gives it (its `bytes`, or the `path` of its file), or its pixels."""
@@ -24,7 +24,7 @@ def decode(images: Sequence[Stored]) -> NDArray[np.uint8]:
     Raises:
         InputError: an image cannot be decoded, has more than 8 bits a channel, or another size than the first.
     """
-    pillow = imported("PIL.Image")
+    pillow = imported("PIL.Image", extra="data")
     pixels = [_pixels(image, row, pillow) for row, image in enumerate(images)]
     if not pixels:
         return np.zeros((0, 1, 0, 0), dtype=np.uint8)

@@ -14,8 +14,8 @@ import numpy as np
 
 from fedma import seeds
 from fedma.data.dirichlet import Rows, paper_dirichlet, too_uneven
-from fedma.data.optional_dependencies import imported
 from fedma.errors import InputError
+from fedma.optional_dependencies import imported
 
 ATTEMPTS = 5
 """How many seeds the `dirichlet` scheme tries; each draws up to eleven divisions."""
@@ -144,7 +144,7 @@ def _divide(wish: Wish, partitioner: Any, parts: int) -> list[Rows]:
 def _table(rows: Rows, labels: Rows) -> Any:
     """A `datasets.Dataset` of two columns, `row` and `label`, whose labels partitioners get as one array."""
 
-    class Labelled(imported("datasets").Dataset):  # type: ignore[misc]
+    class Labelled(imported("datasets", extra="data").Dataset):  # type: ignore[misc]
         def __getitem__(self, key: Any) -> Any:
             return labels if key == "label" else super().__getitem__(key)
 
@@ -159,7 +159,7 @@ def _flower_partitioners() -> Iterator[Any]:
     pyarrow warns of, and draw a progress bar.
     """
     with _lightly():
-        flower = imported("flwr_datasets.partitioner")
+        flower = imported("flwr_datasets.partitioner", extra="data")
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.filterwarnings("ignore", category=UserWarning, module=r"flwr_datasets\.partitioner")
         warnings.filterwarnings("ignore", "Specifying null_placement", category=FutureWarning)

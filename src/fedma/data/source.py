@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fedma.data.image_arrays import keep, recall
 from fedma.data.images import Stored, decode
-from fedma.data.optional_dependencies import folder_of, imported
 from fedma.data.samples import Samples, Source, Tables
 from fedma.data.text import COLUMNS
 from fedma.errors import InputError
+from fedma.optional_dependencies import folder_of, imported
 
 HUB = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "shakespeare": "flwrlabs/shakespeare"}
 """Short names and where they lie on the Hugging Face hub."""
@@ -34,7 +34,9 @@ HELD_OUT = ("test", "validation")
 def digits() -> Source:
     """Scikit-learn's 1797 handwritten digits, 8×8 pixels of 0 to 16."""
     # The file that load_digits reads; scikit-learn itself takes a second to import.
-    rows = np.loadtxt(folder_of("sklearn") / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.uint8)
+    rows = np.loadtxt(
+        folder_of("sklearn", extra="data") / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.uint8
+    )
     samples = Samples(torch.from_numpy(rows[:, :-1].reshape(-1, 1, 8, 8)), rows[:, -1].astype(np.int64))
     return Source("digits", tuple(str(digit) for digit in range(10)), samples, None, white=16)
 
@@ -109,7 +111,7 @@ def _holds_data(folder: Path) -> bool:
 
 def _splits(address: str) -> dict[str, Any]:
     """The splits at that address, by name, through the one call that reads the hub and folders alike."""
-    datasets = imported("datasets")
+    datasets = imported("datasets", extra="data")
     local = Path(address).is_absolute()
     try:
         with _quiet(datasets), contextlib.nullcontext() if local else _offline_if_unreachable(datasets):
@@ -152,7 +154,7 @@ def _offline_if_unreachable(datasets: Any) -> Iterator[None]:
     """
     before = datasets.config.HF_HUB_OFFLINE
     try:
-        imported("huggingface_hub").get_session().head(datasets.config.HF_ENDPOINT, timeout=5)
+        imported("huggingface_hub", extra="data").get_session().head(datasets.config.HF_ENDPOINT, timeout=5)
     except Exception:  # whatever the reason, and its classes vary between versions
         datasets.config.HF_HUB_OFFLINE = True
     try:
@@ -163,7 +165,7 @@ def _offline_if_unreachable(datasets: Any) -> Iterator[None]:
 
 def _columns(title: str, features: Any) -> tuple[str, str]:
     """The names of the image column and the label column."""
-    datasets = imported("datasets")
+    datasets = imported("datasets", extra="data")
     found = f"(its columns: {', '.join(features)})"
     images = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
     if len(images) != 1:
@@ -189,7 +191,7 @@ def column_values(table: Any, column: str) -> NDArray[Any]:
 
 def stored_images(table: Any, column: str) -> list[Stored]:
     """A column of images, not decoded."""
-    undecoded = table.cast_column(column, imported("datasets").Image(decode=False))
+    undecoded = table.cast_column(column, imported("datasets", extra="data").Image(decode=False))
     return undecoded.with_format("arrow")[column][:].to_pylist()
 
 

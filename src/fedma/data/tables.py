@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from fedma.data.arrays import from_arrays
 from fedma.data.loading import dataset_of
-from fedma.data.optional_dependencies import imported
 from fedma.data.samples import Samples, Source
 from fedma.data.source import column_owners, column_values, numbered, stored_images
 from fedma.data.split import Dataset
 from fedma.errors import InputError
+from fedma.optional_dependencies import imported
 
 
 def from_tables(
@@ -52,7 +52,7 @@ def from_tables(
         raise InputError("inputs names no column; name at least one")
     labels, classes = numbered(name, (train, test), label)
     owners = column_owners(train, owner)
-    if isinstance(train.features[columns[0]], imported("datasets").Image):
+    if isinstance(train.features[columns[0]], imported("datasets", extra="data").Image):
         if len(columns) > 1:
             raise InputError(f"inputs names {len(columns)} columns, the first of images; name that one alone")
         parts = (

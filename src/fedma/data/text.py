@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedma.data.optional_dependencies import imported
 from fedma.data.samples import Samples, Source, Tables
 from fedma.errors import InputError
+from fedma.optional_dependencies import imported
 
 OWNER, WINDOW, NEXT = COLUMNS = ("character_id", "x", "y")
 """The columns of `flwrlabs/shakespeare`: a role, some characters of its text in a row, and the one after them."""
@@ -78,7 +78,7 @@ def _roles(title: str, table: Any) -> list[_Role]:
     Raises:
         InputError: they do not.
     """
-    arrow = imported("pyarrow.compute")
+    arrow = imported("pyarrow.compute", extra="data")
     owners, inputs, labels = (table.with_format("arrow")[column][:] for column in COLUMNS)
     lengths = arrow.min_max(arrow.utf8_length(inputs)).as_py()
     following, ending = ("".join(column.to_pylist()) for column in (labels, arrow.utf8_slice_codeunits(inputs, -1)))

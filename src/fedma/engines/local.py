@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedma.algorithms import Ask, Client, Reply
-from fedma.engines.pool import TRIES, Died, Pool, cores, forked_can_train
+from fedma.engines.pool import WORKER_ATTEMPTS, Died, Pool, cores, forked_can_train
 from fedma.errors import EngineError, SlowWarning
 from fedma.training import BATCH, choose, probabilities
 from fedma.training.compute import Precision
@@ -177,7 +177,7 @@ def _how(error: Died) -> str:
     cause = f"code {error.code}"
     if error.code is not None and error.code < 0:
         cause = f"{signal.Signals(-error.code).name}, perhaps for want of memory"
-    return f"its worker process died {TRIES} times ({cause})"
+    return f"its worker process died {WORKER_ATTEMPTS} times ({cause})"
 
 
 @contextmanager

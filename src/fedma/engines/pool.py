@@ -19,7 +19,7 @@ import torch
 from fedma.engines.memory import Area
 from fedma.errors import EngineError
 
-TRIES = 3
+WORKER_ATTEMPTS = 3
 """How many workers may die of one task."""
 
 
@@ -101,7 +101,7 @@ class Pool:
                     except EOFError:
                         deaths[position] += 1
                         code = worker.kill()
-                        if deaths[position] == TRIES:
+                        if deaths[position] == WORKER_ATTEMPTS:
                             raise Died(position, code) from None
                         waiting.appendleft(position)
                         continue

@@ -13,7 +13,7 @@ from torch import Tensor
 from fedma.errors import CheckpointError
 from fedma.experiments import checkpoint
 
-Assignments = Mapping[int, Mapping[str, Tensor]]
+ClientAssignments = Mapping[int, Mapping[str, Tensor]]
 """For each client, per group, own unit → slot; of a group in blocks, (blocks…, units)."""
 
 _FORMAT = "fedma-assignments-1"
@@ -24,7 +24,7 @@ def assignments_path(folder: Path, method: str) -> Path:
     return folder / "models" / f"{method}.assignments.safetensors"
 
 
-def save_assignments(folder: Path, method: str, assignments: Assignments) -> None:
+def save_assignments(folder: Path, method: str, assignments: ClientAssignments) -> None:
     """Keep a method's assignments in the run folder.
 
     Raises:
@@ -40,7 +40,7 @@ def save_assignments(folder: Path, method: str, assignments: Assignments) -> Non
     checkpoint.write(assignments_path(folder, method), tensors, facts)
 
 
-def load_assignments(folder: Path, method: str) -> Assignments:
+def load_assignments(folder: Path, method: str) -> ClientAssignments:
     """A method's assignments.
 
     Raises:

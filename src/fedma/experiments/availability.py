@@ -8,7 +8,9 @@ from fedma.errors import InputError
 _FOR_EVER = 10**9
 
 
-def presence(join: Sequence[str], leave: Sequence[str], *, clients: int, rounds: int) -> dict[int, tuple[range, ...]]:
+def availability(
+    join: Sequence[str], leave: Sequence[str], *, clients: int, rounds: int
+) -> dict[int, tuple[range, ...]]:
     """The rounds, from 0, in which the clients named are there; the others always are.
 
     Args:

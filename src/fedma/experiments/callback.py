@@ -8,7 +8,7 @@ from fedma.algorithms import Reply
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ExchangeStart:
     """An exchange that begins.
 
     Attributes:
@@ -30,10 +30,10 @@ class Exchange:
     bytes: int
 
 
-class Watch(Protocol):
+class Callback(Protocol):
     """Hears of a run's progress."""
 
-    def exchange(self, exchange: Exchange) -> None:
+    def exchange(self, exchange: ExchangeStart) -> None:
         """Clients are asked."""
 
     def reply(self, reply: Reply) -> None:
@@ -46,7 +46,7 @@ class Watch(Protocol):
 class Silent:
     """Hears of a run's progress, and says nothing."""
 
-    def exchange(self, exchange: Exchange) -> None:
+    def exchange(self, exchange: ExchangeStart) -> None:
         """Nothing."""
 
     def reply(self, reply: Reply) -> None:
@@ -56,4 +56,4 @@ class Silent:
         """Nothing."""
 
 
-SILENT: Watch = Silent()
+SILENT: Callback = Silent()

@@ -14,8 +14,9 @@ from torch import nn
 from fedma.algorithms import Client
 from fedma.data import Dataset, load, model_inputs, partition, shared_test
 from fedma.errors import InputError
-from fedma.experiments.methods import privacy, schedule
+from fedma.experiments.method_factories import privacy, schedule
 from fedma.experiments.settings import Settings
+from fedma.methods import METHODS
 from fedma.models import build
 from fedma.units import UnitGraph, Weights, units, weights
 from fedma.units.layout import Widths
@@ -155,7 +156,7 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
     example = model_inputs(dataset.train.inputs[:2])
     _check_model(template, example, settings.model, len(dataset.classes))
     graph = units(template, example)
-    if {"fedma", "pfnm"} & set(settings.method):
+    if any(METHODS.get(name).matches for name in settings.method):
         graph.check_movable()
     everyone = torch.cat(list(parts))
     hiding = privacy(settings)

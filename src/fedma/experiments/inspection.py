@@ -10,17 +10,18 @@ from torch import Tensor
 
 from fedma.data import Dataset, model_inputs
 from fedma.errors import CheckpointError, InputError
-from fedma.experiments.assignments import Assignments, load_assignments
+from fedma.experiments.assignments import ClientAssignments, load_assignments
 from fedma.experiments.federation import reassemble
 from fedma.experiments.metrics import owners
 from fedma.experiments.run_folder import load_model, recorded
 from fedma.experiments.settings import Settings
+from fedma.methods import METHODS
 from fedma.training.evaluation import BATCH
 from fedma.units import UnitGraph, weights
 from fedma.units.activity import excitations
 from fedma.units.layout import Widths
 
-MATCHING = ("fedma", "pfnm")
+MATCHING = tuple(method.name for method in METHODS if method.matches)
 """Methods that match units."""
 
 
@@ -167,7 +168,7 @@ def _chosen(settings: Settings, method: str | None, folder: Path) -> str:
     return matching[0]
 
 
-def _check(maps: Assignments, graph: UnitGraph, widths: Widths, folder: Path) -> None:
+def _check(maps: ClientAssignments, graph: UnitGraph, widths: Widths, folder: Path) -> None:
     """The assignments are those of this model: of each group slots that it has, none twice for a client."""
     for client, own in maps.items():
         for group, units in own.items():
@@ -187,7 +188,7 @@ def _distinct(units: Tensor, width: int) -> bool:
     return inside and bool((ordered.diff(dim=-1) > 0).all())
 
 
-def _slots(group: str, maps: Assignments, graph: UnitGraph, widths: Widths) -> Iterator[Slot]:
+def _slots(group: str, maps: ClientAssignments, graph: UnitGraph, widths: Widths) -> Iterator[Slot]:
     """A group's slots with their owners."""
     sizes = [*(widths[block] for block in graph.groups[group].per), widths[group]]
     clients = [client for client, own in maps.items() if group in own]

@@ -13,19 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedma.algorithms import Algorithm
+from fedma.algorithms import Algorithm, MatchedState, State
 from fedma.algorithms.replies import Expected, check, check_models, parameters
 from fedma.data import Dataset
 from fedma.engines import LocalEngine, Traffic
 from fedma.errors import CheckpointError, InputError
 from fedma.experiments import checkpoint
-from fedma.experiments.callback import SILENT, Exchange, Watch
+from fedma.experiments.callback import SILENT, Callback, ExchangeStart
 from fedma.experiments.federation import Federation, assemble, reassemble
-from fedma.experiments.methods import AVERAGING, COMMON_INIT, algorithm, privacy
+from fedma.experiments.method_factories import Plan, algorithm, privacy
 from fedma.experiments.metrics import by_client, owners
-from fedma.experiments.run_folder import Record, check_new, mark, unfinished
-from fedma.experiments.run_state import Standing
+from fedma.experiments.run_folder import RunFolder, check_new, mark, unfinished
+from fedma.experiments.run_state import RunState
 from fedma.experiments.settings import NO_LIMIT, Settings
+from fedma.methods import LOCAL, METHODS
+from fedma.result_line import ResultLine
 from fedma.training import score
 from fedma.units import Weights
 
@@ -33,7 +35,7 @@ from fedma.units import Weights
 def run(
     settings: Settings,
     folder: str | PathLike[str],
-    watch: Watch = SILENT,
+    callback: Callback = SILENT,
     *,
     dataset: Dataset | None = None,
     sources: Mapping[str, str] | None = None,
@@ -43,7 +45,7 @@ def run(
     Args:
         settings: what to run.
         folder: the run folder.
-        watch: hears of progress.
+        callback: hears of progress.
         dataset: your own data (`fedma.data.from_arrays`); the settings' `data` is then a mere label.
         sources: where each setting comes from, in a word, for those who read the run; of others the default, or code.
 
@@ -52,22 +54,23 @@ def run(
     """
     folder = Path(folder)
     check_new(folder)
-    if settings.equal_bytes and "fedma" not in settings.method:
-        raise InputError("equal_bytes gives the others the bytes that FedMA uses: add fedma to the methods")
+    givers = [method.name for method in METHODS if method.sets_budget]
+    if settings.equal_bytes and not {*givers} & {*settings.method}:
+        raise InputError(f"equal_bytes gives the others the bytes that FedMA uses: add {givers[0]} to the methods")
     federation = assemble(settings, dataset)
-    with Record(folder, settings, federation.facts(), sources or {}) as record:
-        _methods(federation, record, watch, None, {})
+    with RunFolder(folder, settings, federation.facts(), sources or {}) as run_folder:
+        _methods(federation, run_folder, callback, None, {})
     return folder
 
 
 def resume(
-    folder: str | PathLike[str], watch: Watch = SILENT, *, workers: int = 0, dataset: Dataset | None = None
+    folder: str | PathLike[str], callback: Callback = SILENT, *, workers: int = 0, dataset: Dataset | None = None
 ) -> Path:
     """Go on with an interrupted run from its last checkpoint, to the results of one that was not; the run folder.
 
     Args:
         folder: the run folder.
-        watch: hears of progress.
+        callback: hears of progress.
         workers: as in `Settings`, instead of the run's own; 0 leaves them.
         dataset: the data that were given to `run`, if they were; no copy of them is kept.
 
@@ -79,29 +82,43 @@ def resume(
     facts, settings = unfinished(folder)
     kept = checkpoint.load(folder)
     federation = reassemble(replace(settings, workers=workers or settings.workers), facts, folder, dataset=dataset)
-    standing, held, lines = None, {}, ()
-    if kept is not None:
-        try:
-            own = kept["run"] == mark(facts)
-            standing, held, lines = Standing.from_dict(kept["standing"]), kept["held"], json.loads(kept["lines"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the checkpoint in {folder} is another version's ({error!r}); start anew") from error
-        if not own or standing.method not in settings.method:
-            raise CheckpointError(
-                f"the checkpoint in {folder} is of another run: bring this run's own back, or start anew"
-            )
-    with Record.again(folder, facts, lines) as record:
-        _methods(federation, record, watch, standing, held)
+    earlier, held, lines = (None, {}, ()) if kept is None else _earlier(federation, kept, facts, folder)
+    with RunFolder.again(folder, facts, lines) as run_folder:
+        _methods(federation, run_folder, callback, earlier, held)
     return folder
 
 
+def _earlier(
+    federation: Federation, kept: Mapping[str, Any], facts: Mapping[str, Any], folder: Path
+) -> tuple[RunState, Mapping[int, Weights], Sequence[Mapping[str, Any]]]:
+    """What a checkpoint of this run holds: the run state, what clients held, the results so far.
+
+    Raises:
+        CheckpointError: it is another version's, or another run's.
+    """
+    try:
+        method = kept["standing"]["method"]
+        own = kept["run"] == mark(facts) and method in federation.settings.method
+        kind = type(_algorithm(method, federation, None).start()) if own else State
+        found = RunState.from_dict(kept["standing"], kind), kept["held"], json.loads(kept["lines"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint in {folder} is another version's ({error!r}); start anew") from error
+    if not own:
+        raise CheckpointError(f"the checkpoint in {folder} is of another run: bring this run's own back, or start anew")
+    return found
+
+
 def _methods(
-    federation: Federation, record: Record, watch: Watch, standing: Standing | None, held: Mapping[int, Weights]
+    federation: Federation,
+    run_folder: RunFolder,
+    callback: Callback,
+    earlier: RunState | None,
+    held: Mapping[int, Weights],
 ) -> None:
-    """All methods, or those that are left."""
+    """Run all methods, or those that are left after the run state of an earlier start."""
     settings = federation.settings
     names = _order(settings)
-    budget = standing.budget if standing else None
+    budget = earlier.budget if earlier else None
     with LocalEngine(
         federation.clients,
         workers=settings.workers or None,
@@ -109,19 +126,41 @@ def _methods(
         precision=settings.precision,
         test=federation.dataset.test.inputs,
     ) as engine:
-        for name in names[names.index(standing.method) if standing else 0 :]:
-            own = standing if standing and name == standing.method else None
-            traffic = _Method(name, federation, engine, record, watch, budget).run(own, held)
-            if name == "fedma" and settings.equal_bytes:
+        for name in names[names.index(earlier.method) if earlier else 0 :]:
+            own = earlier if earlier and name == earlier.method else None
+            traffic = _MethodRun(name, federation, engine, run_folder, callback, budget).run(own, held)
+            if METHODS.get(name).sets_budget and settings.equal_bytes:
                 budget = traffic.up + traffic.down
 
 
 def _order(settings: Settings) -> list[str]:
-    """The methods; FedMA first where the others are given its bytes."""
-    return sorted(settings.method, key=lambda name: name != "fedma") if settings.equal_bytes else list(settings.method)
+    """The methods; under `equal_bytes` first the one whose bytes the others are given."""
+    if not settings.equal_bytes:
+        return list(settings.method)
+    return sorted(settings.method, key=lambda name: not METHODS.get(name).sets_budget)
 
 
-class _Method:
+def _common_start(method: str, settings: Settings) -> bool:
+    """Whether clients start from common weights."""
+    return settings.init == "common" or (settings.init == "auto" and METHODS.get(method).common_start)
+
+
+def _algorithm(method: str, federation: Federation, bound: int | None) -> Algorithm:
+    """The server's side of a method; `bound` is the most bytes that it may use, if it is bound by bytes."""
+    settings, common = federation.settings, _common_start(method, federation.settings)
+    members = (federation.pooled,) if METHODS.get(method).centralised else federation.members
+    plan = Plan(
+        settings,
+        federation.graph,
+        clients=members,
+        rounds=settings.rounds if bound is None else NO_LIMIT,
+        initial=federation.initial(common=True)[members[0]] if common else {},
+        widths=federation.widths,
+    )
+    return algorithm(method, plan)
+
+
+class _MethodRun:
     """One method of a run, from its first exchange to its last."""
 
     def __init__(
@@ -129,53 +168,44 @@ class _Method:
         name: str,
         federation: Federation,
         engine: LocalEngine,
-        record: Record,
-        watch: Watch,
+        run_folder: RunFolder,
+        callback: Callback,
         budget: int | None,
     ) -> None:
-        self.name, self.federation, self.engine, self.record, self.watch = name, federation, engine, record, watch
+        self.method, self.federation, self.engine = METHODS.get(name), federation, engine
+        self.run_folder, self.callback, self.budget = run_folder, callback, budget
+        self.bound = budget if self.method.averages else None
+        """No further round if it would use more bytes than these."""
         self.expected = Expected.of(federation.template, federation.graph, classes=len(federation.dataset.classes))
         kinds = Counter(tuple(federation.widths_of(client).values()) for client in federation.members)
         groups = list(federation.graph.widths)
         self.widest = dict(zip(groups, map(max, zip(*kinds, strict=True)), strict=True))
         sizes = {kind: self.expected.parameters(dict(zip(groups, kind, strict=True))) for kind in kinds}
         self.client_parameters = sum(count * sizes[kind] for kind, count in kinds.items()) / kinds.total()
-        self.budget = budget
-        self.bound = budget if name in AVERAGING else None
-        """No further round where it would pass so many bytes."""
 
-    def run(self, standing: Standing | None, held: Mapping[int, Weights]) -> Traffic:
-        """Exchange until the algorithm has finished, from its start or from where it stood; its traffic."""
-        settings, federation = self.federation.settings, self.federation
-        common = settings.init == "common" or (settings.init == "auto" and self.name in COMMON_INIT)
-        initial = federation.initial(common=common)
-        members = (federation.pooled,) if self.name == "pooled" else federation.members
-        server = algorithm(
-            self.name,
-            settings,
-            federation.graph,
-            clients=members,
-            rounds=settings.rounds if self.bound is None else NO_LIMIT,
-            initial=initial[members[0]] if common else {},
-            widths=federation.widths,
-        )
-        self.engine.reset(initial, held=held if standing else {})
-        standing = standing or Standing(self.name, server.start(), budget=self.budget)
-        self.started = time.monotonic() - standing.seconds
-        while not standing.ended:
-            standing = self._exchange(server, standing)
-            value = {"standing": standing.to_dict(), "held": self.engine.held, "lines": json.dumps(self.record.lines)}
-            checkpoint.save(self.record.folder, {"run": self.record.mark, **value})
-        self.record.save(self.name, standing.models, federation.header(), assignments=standing.state.maps)
-        return standing.traffic
+    def run(self, earlier: RunState | None, held: Mapping[int, Weights]) -> Traffic:
+        """Exchange until the algorithm has finished, from its start or from an earlier run state; its traffic."""
+        federation, name = self.federation, self.method.name
+        server = _algorithm(name, federation, self.bound)
+        initial = federation.initial(common=_common_start(name, federation.settings))
+        self.engine.reset(initial, held=held if earlier else {})
+        now = earlier or RunState(name, server.start(), budget=self.budget)
+        began = time.monotonic() - now.seconds
+        while not now.ended:
+            now = self._exchange(server, now, began)
+            value = {"standing": now.to_dict(), "held": self.engine.held, "lines": json.dumps(self.run_folder.lines)}
+            checkpoint.save(self.run_folder.folder, {"run": self.run_folder.mark, **value})
+        assignments = now.state.assignments if isinstance(now.state, MatchedState) else {}
+        self.run_folder.save(name, now.state.models, federation.header(), assignments=assignments)
+        return now.traffic
 
-    def _exchange(self, server: Algorithm, standing: Standing) -> Standing:
-        """Where the method stands after one more exchange."""
-        state, asks = standing.state, server.asks(standing.state)
-        so_far = standing.traffic.up + standing.traffic.down
-        self.watch.exchange(
-            Exchange(
-                self.name,
+    def _exchange(self, server: Algorithm, now: RunState, began: float) -> RunState:
+        """The run state after one more exchange; a round that ends with it is evaluated."""
+        state, asks = now.state, server.asks(now.state)
+        so_far = now.traffic.up + now.traffic.down
+        self.callback.exchange(
+            ExchangeStart(
+                self.method.name,
                 state.round + 1,
                 None if self.bound else server.rounds,
                 state.exchange + 1,
@@ -184,75 +214,92 @@ class _Method:
                 so_far + sum(ask.bytes for ask in asks),
             )
         )
-        replies = self.engine.deliver(asks, done=self.watch.reply)
+        replies = self.engine.deliver(asks, done=self.callback.reply)
         check(asks, replies, self.expected)
-        self.answered = len(replies)
-        standing = replace(standing, state=server.absorb(state, replies), traffic=standing.traffic.plus(asks, replies))
-        check_models(standing.models)
-        if not standing.state.exchange:
-            total = standing.traffic.up + standing.traffic.down
-            last = self.bound is not None and total + (total - standing.spent) > self.bound
-            standing = replace(standing, spent=total, ended=last or not server.asks(standing.state))
-            self._evaluate(standing)
-        return replace(standing, seconds=time.monotonic() - self.started)
+        now = replace(now, state=server.absorb(state, replies), traffic=now.traffic.plus(asks, replies))
+        check_models(now.state.models)
+        if not now.state.exchange:
+            total = now.traffic.up + now.traffic.down
+            last = self.bound is not None and total + (total - now.spent) > self.bound
+            now = replace(now, spent=total, ended=last or not server.asks(now.state))
+            self._evaluate(now, answered=len(replies), began=began)
+        return replace(now, seconds=time.monotonic() - began)
 
-    def _evaluate(self, standing: Standing) -> None:
-        """Score the global model (for an ensemble also its members) and write it down."""
-        predictions = self.engine.predict(standing.models)
-        if self.name == "ensemble":
-            alone = [self._score([own]) for own in predictions]
-            mean = {"accuracy": sum(own["accuracy"] or 0.0 for own in alone) / len(alone), "loss": None}
-            free = {"bytes_up": 0, "bytes_down": 0, "own_accuracy": [own["accuracy"] for own in alone]}
-            all_here = len(predictions) == len(self.federation.members)
-            each = self._by_client(predictions) if all_here and standing.ended else {}
-            self._write("local", standing, mean, standing.models[:1], free | each)
-        # A number for each client, of thousands perhaps, at the end alone.
-        each = self._by_client([torch.stack(list(predictions)).mean(0)]) if standing.ended else {}
-        if standing.ended and self.name != "pooled":
-            each |= standing.traffic.of(self.federation.members)
-        more = {"owners": owners(standing.state.maps), **each}
-        self._write(self.name, standing, self._score(predictions), standing.models, more)
+    def _evaluate(self, now: RunState, *, answered: int, began: float) -> None:
+        """Score the global model (of an ensemble also its members) and write the results."""
+        models = now.state.models
+        predictions = self.engine.predict(models)
+        if self.method.ensemble:
+            self._write(self._members_line(now, predictions, answered, began))
+        # One number for each client, so only at the end: there can be thousands.
+        more = self._by_client([torch.stack(list(predictions)).mean(0)]) if now.ended else {}
+        if now.ended and not self.method.centralised:
+            more |= now.traffic.of(self.federation.members)
+        assignments = now.state.assignments if isinstance(now.state, MatchedState) else {}
+        more = {"owners": owners(assignments), **more}
+        if not self.method.centralised:
+            more |= self._privacy(now.traffic.exchanges)
+        line = self._line(now, self.method.name, models, predictions, answered, began)
+        self._write((replace(line, **more), more))
+
+    def _members_line(
+        self, now: RunState, predictions: Sequence[Tensor], answered: int, began: float
+    ) -> tuple[ResultLine, Mapping[str, Any]]:
+        """The line of an ensemble's members: their mean accuracy, without what sending them takes."""
+        alone = [self._score([own])[0] or 0.0 for own in predictions]
+        all_here = len(predictions) == len(self.federation.members)
+        more = {"own_accuracy": alone, **(self._by_client(predictions) if all_here and now.ended else {})}
+        more |= self._privacy(now.traffic.exchanges)
+        line = self._line(now, LOCAL.name, now.state.models[:1], predictions, answered, began)
+        mean = sum(alone) / len(alone)
+        return replace(line, accuracy=mean, loss=None, bytes_up=0, bytes_down=0, **more), more
+
+    def _line(
+        self,
+        now: RunState,
+        method: str,
+        models: Sequence[Weights],
+        predictions: Sequence[Tensor],
+        answered: int,
+        began: float,
+    ) -> ResultLine:
+        """The fields that every line of results has."""
+        accuracy, loss = self._score(predictions)
+        return ResultLine(
+            method=method,
+            round=now.state.round,
+            accuracy=accuracy,
+            loss=loss,
+            bytes_up=0 if self.method.centralised else now.traffic.up,
+            bytes_down=0 if self.method.centralised else now.traffic.down,
+            clients=answered,
+            local_epochs=now.traffic.local_epochs,
+            samples_seen=now.traffic.samples_seen,
+            parameters=parameters(models),
+            client_parameters=self.client_parameters,
+            widths=self._widths(models[0]),
+            seconds=round(time.monotonic() - began, 3),
+            final=now.ended,
+        )
+
+    def _write(self, line: tuple[ResultLine, Mapping[str, Any]]) -> None:
+        """Write a line with these optional fields."""
+        values = line[0].to_dict(optional=line[1].keys())
+        self.run_folder.add(values)
+        self.callback.result(values)
 
     def _by_client(self, predictions: Sequence[Tensor]) -> dict[str, Any]:
-        """How each client fares, by its own model or by the one for all."""
+        """Each client's accuracy, by its own model or by the one for all."""
         counts = torch.stack([client.class_counts for client in self.federation.clients[:-1]])
         return {"client_accuracy": by_client(predictions, self.federation.dataset.test.labels, counts)}
 
-    def _score(self, predictions: Sequence[Tensor]) -> dict[str, float | None]:
+    def _score(self, predictions: Sequence[Tensor]) -> tuple[float, float | None]:
+        """Accuracy and loss of the mean prediction on the test split; None for a loss that is not finite."""
         scored = score(predictions, self.federation.dataset.test.labels)
-        return {"accuracy": scored.accuracy, "loss": scored.loss if math.isfinite(scored.loss) else None}
-
-    def _write(
-        self,
-        method: str,
-        standing: Standing,
-        scored: Mapping[str, float | None],
-        models: Sequence[Weights],
-        more: Mapping[str, Any],
-    ) -> None:
-        free = self.name == "pooled"
-        line = {
-            "method": method,
-            "round": standing.state.round,
-            **scored,
-            "bytes_up": 0 if free else standing.traffic.up,
-            "bytes_down": 0 if free else standing.traffic.down,
-            "clients": self.answered,
-            "local_epochs": standing.traffic.local_epochs,
-            "samples_seen": standing.traffic.samples_seen,
-            "parameters": parameters(models),
-            "client_parameters": self.client_parameters,
-            "widths": self._widths(models[0]),
-            "seconds": round(time.monotonic() - self.started, 3),
-            **({} if free else self._privacy(standing.traffic.exchanges)),
-            **more,
-            "final": standing.ended,
-        }
-        self.record.add(line)
-        self.watch.result(line)
+        return scored.accuracy, scored.loss if math.isfinite(scored.loss) else None
 
     def _privacy(self, messages: int) -> dict[str, float | None]:
-        """What so many messages cost a client that sent all of them."""
+        """The privacy loss of a client that sent all of these messages."""
         settings, hiding = self.federation.settings, privacy(self.federation.settings)
         if hiding is None:
             return {}

@@ -21,7 +21,7 @@ from torch import nn
 from fedma import __version__
 from fedma.errors import CheckpointError, InputError, ReplyError
 from fedma.experiments import checkpoint
-from fedma.experiments.assignments import Assignments, save_assignments
+from fedma.experiments.assignments import ClientAssignments, save_assignments
 from fedma.experiments.settings import Settings, from_dict
 from fedma.models import build
 from fedma.units import Weights, rebuild
@@ -34,7 +34,7 @@ except ImportError:  # not on Windows
 _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "datasets", "flwr-datasets", "scikit-learn")
 
 
-class Record:
+class RunFolder:
     """A run folder being written.
 
     Use as a context manager: a run that fails before it can be resumed leaves no folder, and one that ends well is
@@ -74,7 +74,7 @@ class Record:
             raise InputError(f"{folder} cannot be written to: {error.__cause__}; name another with --out") from error
 
     @classmethod
-    def again(cls, folder: Path, facts: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> "Record":
+    def again(cls, folder: Path, facts: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> "RunFolder":
         """The record of an interrupted run, from its `facts`, with these results."""
         record = cls.__new__(cls)
         record._begin(folder, dict(facts), lines)
@@ -99,7 +99,7 @@ class Record:
             file.write(json.dumps(line) + "\n")
 
     def save(
-        self, method: str, models: Sequence[Weights], header: Mapping[str, Any], *, assignments: Assignments
+        self, method: str, models: Sequence[Weights], header: Mapping[str, Any], *, assignments: ClientAssignments
     ) -> None:
         """A method's global model, or several when it keeps several, and its assignments, if there are any.
 
@@ -115,7 +115,7 @@ class Record:
             with room(self.folder):
                 save_file(tensors, path, metadata={"fedma": json.dumps(dict(header))})
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(

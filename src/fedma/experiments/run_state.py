@@ -1,17 +1,17 @@
-"""Where a method of a run stands after an exchange."""
+"""What a method of a run needs to continue after an exchange."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from fedma.algorithms import Moments, State
+from fedma.algorithms import State
+from fedma.algorithms.base import state_from_dict, state_to_dict
 from fedma.engines import Traffic
-from fedma.units import Weights
 
 
 @dataclass(frozen=True)
-class Standing:
-    """All that a method needs to go on, but for what its clients hold.
+class RunState:
+    """All that a method needs to continue, except what its clients hold.
 
     Attributes:
         method: its name.
@@ -20,7 +20,7 @@ class Standing:
         spent: bytes up to the end of the last round.
         ended: whether no further exchange is wanted.
         seconds: since its start.
-        budget: bytes that methods may use that are bound by FedMA's, once these are known.
+        budget: bytes that the averaging methods may use under `equal_bytes`, once these are known.
     """
 
     method: str
@@ -31,29 +31,26 @@ class Standing:
     seconds: float = 0.0
     budget: int | None = None
 
-    @property
-    def models(self) -> tuple[Weights, ...]:
-        """The global model, or several where the method keeps several."""
-        return self.state.models or (self.state.weights,)
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain values and tensors."""
+        """Plain values and tensors, as checkpoints keep them."""
         named = {own.name: getattr(self, own.name) for own in fields(self)}
-        state = {own.name: getattr(self.state, own.name) for own in fields(self.state)}
-        return {**named, "state": state, "traffic": asdict(self.traffic)}
+        return {**named, "state": state_to_dict(self.state), "traffic": asdict(self.traffic)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Standing":
-        """The standing of these values; KeyError or TypeError where they are of another version."""
-        if not isinstance(data, Mapping) or not isinstance(data["state"], Mapping):
+    def from_dict(cls, data: Mapping[str, Any], kind: type[State]) -> "RunState":
+        """The run state of these values, for an algorithm whose state is of this kind.
+
+        Raises:
+            KeyError, TypeError: the values are another version's.
+        """
+        if not isinstance(data, Mapping):
             raise TypeError("no names and values")
-        state, traffic = data["state"], data["traffic"]
-        blank = cls(data["method"], Moments() if "first" in state else State())
-        return _filled(blank, {**data, "state": _filled(blank.state, state), "traffic": _filled(Traffic(), traffic)})
+        state, traffic = state_from_dict(kind, data["state"]), _filled(Traffic(), data["traffic"])
+        return _filled(cls(data["method"], state), {**data, "state": state, "traffic": traffic})
 
 
 def _filled(blank: Any, values: Mapping[str, Any]) -> Any:
-    """The dataclass with these values instead of its own, each of the type that it has there."""
+    """The dataclass with these values instead of its own; each must have the type that it has there."""
     if not isinstance(values, Mapping):
         raise TypeError(f"no names and values, but a {type(values).__name__}")
     kinds = {own.name: type(getattr(blank, own.name)) for own in fields(blank)}

@@ -13,7 +13,7 @@ from fedma.experiments.run_folder import facts, now, room, write_facts
 from fedma.units import Weights
 
 
-class ServedRun:
+class ServerRunFolder:
     """The run folder of `fedma.engines.flower.Strategy`, in a server app.
 
     `run.json` has the run's configuration, versions and machine; `results.jsonl` a line for each evaluation, exchange

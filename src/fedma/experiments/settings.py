@@ -2,21 +2,24 @@
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from fedma.errors import InputError
-from fedma.experiments.availability import presence
+from fedma.experiments.availability import availability
+from fedma.methods import METHODS, Method
 
-# The choices are spelt out: help and validation read them, and importing the rooms that know them takes seconds.
-Method = Literal["fedavg", "fedprox", "fedavgm", "fedadam", "pfnm", "fedma", "ensemble", "pooled"]
-METHODS: tuple[Method, ...] = get_args(Method)
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[METHODS.names]
+    """The names of the registered methods, from which the command line makes its choices."""
+
+# Choices are spelt out for help and checks: to import the rooms that know them takes seconds.
 Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shards", "natural"]
-
-_LISTS: dict[str, tuple[type, ...]] = {"method": (str,), "join": (str,), "leave": (str,), "widths": (float, int)}
-"""Settings of several values, and of which kind these are."""
 
 NO_LIMIT = 10**6
 """More rounds than a budget of bytes ever allows."""
@@ -92,7 +95,7 @@ class Settings:
 
     data: str = "digits"
     model: str = "cnn"
-    method: tuple[Method, ...] = ("fedma",)
+    method: tuple[MethodName, ...] = ("fedma",)
     clients: int = 10
     partition: Partition = "dirichlet"
     alpha: float = 0.5
@@ -150,11 +153,11 @@ class Settings:
             InputError: naming the setting and its range.
         """
         if not self.method:
-            raise InputError(f"method is empty; known are {', '.join(METHODS)}")
+            raise InputError(f"method is empty; known are {', '.join(METHODS.names)}")
         if len(set(self.method)) < len(self.method):
             raise InputError(f"method names one twice: {' '.join(self.method)}")
         for method in self.method:
-            _check_choice("method", method, METHODS)
+            METHODS.get(method)
         _check_choice("init", self.init, ("auto", "common", "independent"))
         _check_choice("hyper", self.hyper, ("empirical", "reference"))
         _check_choice("newcomers", self.newcomers, ("global", "own"))
@@ -174,8 +177,8 @@ class Settings:
                 raise InputError(f"{name} must be positive and finite; got {value}")
         if not 0 <= self.server_momentum < 1:
             raise InputError(f"server_momentum must be at least 0 and below 1; got {self.server_momentum}")
-        if (self.robust != "mean" or self.clip is not None) and "pfnm" in self.method:
-            raise InputError("robust, clip: pfnm knows neither; leave it out")
+        if self.robust != "mean" or self.clip is not None:
+            self._check_methods("robust, clip: {} knows neither; leave it out", lambda method: method.robust)
         self._check_matching()
         self._check_privacy()
         self._check_members()
@@ -192,15 +195,21 @@ class Settings:
         if not self.widths or not all(0 < factor <= 1 for factor in self.widths):
             raise InputError(f"widths must be parts of the model's widths, above 0 and at most 1; got {self.widths}")
         rounds = NO_LIMIT if self.equal_bytes else self.rounds
-        presence(self.join, self.leave, clients=self.clients, rounds=rounds)
+        availability(self.join, self.leave, clients=self.clients, rounds=rounds)
         late = [entry for entry in (*self.join, *self.leave) if int(entry.partition(":")[2]) > rounds]
         if late:
             raise InputError(f"join, leave: {late[0]} is for a round that will not be; rounds is {self.rounds}")
-        once = {"pfnm", "ensemble"}
-        if (self.participation < 1 or self.join or self.leave) and (odd := sorted(once & set(self.method))):
-            raise InputError(f"participation, join, leave: {', '.join(odd)} takes all clients once; leave it out")
-        if min(self.widths) < 1 and (odd := sorted(set(self.method) - once - {"fedma", "pooled"})):
-            raise InputError(f"widths below 1: {', '.join(odd)} cannot average different widths; leave it out")
+        if self.participation < 1 or self.join or self.leave:
+            text = "participation, join, leave: {} takes all clients once; leave it out"
+            self._check_methods(text, lambda method: not method.one_shot)
+        if min(self.widths) < 1:
+            text = "widths below 1: {} cannot average different widths; leave it out"
+            self._check_methods(text, lambda method: method.any_widths)
+
+    def _check_methods(self, text: str, can: Callable[[Method], bool]) -> None:
+        """Refuse methods that cannot do what other settings ask for; `text` has a gap for their names."""
+        if odd := sorted(name for name in self.method if not can(METHODS.get(name))):
+            raise InputError(text.format(", ".join(odd)))
 
     def _check_privacy(self) -> None:
         if not 0 <= self.dp_noise < math.inf:
@@ -242,27 +251,50 @@ def from_toml(path: Path) -> Settings:
 
 def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:
     """Settings from plain values, checked for names and types; `source` names where they came from."""
-    known = {f.name: f.default for f in fields(Settings)}
+    kinds = {own.name: _kind(hint) for own in fields(Settings) for hint in [_HINTS[own.name]]}
     for name, value in data.items():
-        if name not in known:
-            raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(known)}")
-        wanted = _kind(known[name], name)
+        if name not in kinds:
+            raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(kinds)}")
+        wanted = kinds[name].accepted
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise InputError(f"{source}: {name} = {value!r} should be {' or '.join(t.__name__ for t in wanted)}")
     values = dict(data)
-    for name in values.keys() & _LISTS.keys():
-        values[name] = (values[name],) if isinstance(values[name], _LISTS[name]) else tuple(values[name])
-        if not all(isinstance(item, _LISTS[name]) for item in values[name]):
+    for name in (name for name in values if kinds[name].several):
+        one = kinds[name].one
+        values[name] = (values[name],) if isinstance(values[name], one) else tuple(values[name])
+        if not all(isinstance(item, one) for item in values[name]):
             raise InputError(f"{source}: {name} = {values[name]!r} holds something of another kind")
     return Settings(**values)
 
 
-def _kind(default: object, name: str) -> tuple[type, ...]:
-    """The types that a value of a setting may have."""
-    if name in ("output_lr", "gamma", "server_lr", "clip", "dp_clip") or isinstance(default, float):
-        return (float, int)
-    if name == "natural":
-        return (str,)
-    if default is None:
-        return (int,)
-    return (*_LISTS[name], list, tuple) if name in _LISTS else (type(default),)
+@dataclass(frozen=True)
+class _Kind:
+    """The kind of a setting.
+
+    Attributes:
+        one: the types of one value.
+        several: whether the setting holds several values; one may then stand alone.
+    """
+
+    one: tuple[type, ...]
+    several: bool
+
+    @property
+    def accepted(self) -> tuple[type, ...]:
+        """The types that a value in a file may have."""
+        return (*self.one, list, tuple) if self.several else self.one
+
+
+def _kind(hint: Any) -> _Kind:
+    """The kind that a field's type describes: whole numbers count as floats, choices as words, None is left out."""
+    if get_origin(hint) is tuple:
+        return _Kind(_kind(get_args(hint)[0]).one, several=True)
+    if isinstance(hint, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is Literal:
+        hint = str
+    return _Kind((float, int) if hint is float else (hint,), several=False)
+
+
+_HINTS = get_type_hints(Settings)
+"""The type of each setting."""

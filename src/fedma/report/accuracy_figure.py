@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
-from fedma.report.report_figure import GRID, PAPER, Picture, blank, imported, style, together
-from fedma.report.results import NAMES, Run
+from fedma.methods import LOCAL, METHODS, label
+from fedma.report.report_figure import GRID, PAPER, ReportFigure, blank, style, together
+from fedma.report.results import Run
 from fedma.report.summary import Case, Point, cases, curve, shortened
 
-__all__ = ["OTHERS", "STYLES", "accuracy", "imported", "plot"]
+__all__ = ["OTHERS", "STYLES", "accuracy", "plot"]
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -29,17 +30,7 @@ LOGARITHMIC_ABOVE = 20
 MARKERS = 12
 """The most markers on one line, the last always among them."""
 
-STYLES = {
-    "fedma": ("#D55E00", "o", "-"),
-    "fedavg": ("#0072B2", "s", "-"),
-    "fedprox": ("#56B4E9", "^", "-."),
-    "fedavgm": ("#332288", "v", "-"),
-    "fedadam": ("#B8860B", "X", "-"),
-    "pfnm": ("#009E73", "D", "-"),
-    "ensemble": ("#CC79A7", "P", "-"),
-    "pooled": ("#000000", "", "--"),
-    "local": ("#767676", "", ":"),
-}
+STYLES = {method.name: method.style for method in (*METHODS, LOCAL) if method.style}
 """Colour (Okabe and Ito's, told apart by the colour-blind), marker and dashes of each method."""
 
 OTHERS = (("#B8860B", "X", "-"), ("#882255", "v", "-"), ("#44AA99", "<", "-"))
@@ -84,7 +75,7 @@ def plot(runs: Sequence[Run], path: str | PathLike[str], *, against: str = "mega
         picture.drawn.savefig(target, dpi=160, metadata={"Date": None} if target.suffix == ".svg" else None)
 
 
-def accuracy(runs: Sequence[Run], against: str = "megabytes") -> Picture:
+def accuracy(runs: Sequence[Run], against: str = "megabytes") -> ReportFigure:
     """Accuracy against megabytes (up and down, all clients together), rounds or local epochs.
 
     Methods with several evaluations are lines, those with one are points, those that send nothing are dashed
@@ -111,7 +102,7 @@ def accuracy(runs: Sequence[Run], against: str = "megabytes") -> Picture:
         for axis, (title, lines) in zip(axes, panels, strict=True):
             _draw(axis, title, lines, against)
             axis.set_ylim(*limits)
-    return Picture(
+    return ReportFigure(
         f"accuracy_vs_{'rounds' if against == 'round' else against}",
         f"Accuracy against {word}",
         f"Line chart of test accuracy against {label}, with {', '.join(_names(panels))}.",
@@ -146,7 +137,7 @@ def _lines(case: Case, against: str) -> list[Line]:
     others = iter(OTHERS * len(case.series))
     lines = [
         Line(
-            shortened(NAMES.get(method, method)),
+            shortened(label(method) or method),
             curve(series, against),
             any(own[-1].megabytes > 0 for own in series),
             *(STYLES.get(method) or next(others)),

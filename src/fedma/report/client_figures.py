@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedma.methods import label
 from fedma.report.heat_map import Heat, draw
-from fedma.report.report_figure import Picture, together
-from fedma.report.results import NAMES, Run
+from fedma.report.report_figure import ReportFigure, together
+from fedma.report.results import Run
 from fedma.report.summary import Case, cases, shortened
 
 
-def partition(runs: Sequence[Run]) -> Picture | None:
+def partition(runs: Sequence[Run]) -> ReportFigure | None:
     """Who holds how much of each class, of the first run of each case; None where it was not recorded."""
     heats, told, numbers = [], [], []
     seen: set[str] = set()
@@ -32,10 +33,10 @@ def partition(runs: Sequence[Run]) -> Picture | None:
     if not heats:
         return None
     alt = "Heat map of clients by classes: the darker, the more samples of the class a client holds."
-    return Picture("partition", "Who holds how much of each class", alt, together(told), numbers, draw(heats))
+    return ReportFigure("partition", "Who holds how much of each class", alt, together(told), numbers, draw(heats))
 
 
-def fairness(runs: Sequence[Run]) -> Picture | None:
+def fairness(runs: Sequence[Run]) -> ReportFigure | None:
     """Each client's accuracy by the global models and by its own; None where it was not recorded."""
     heats, told, numbers = [], [], []
     for case in cases(runs):
@@ -53,7 +54,7 @@ def fairness(runs: Sequence[Run]) -> Picture | None:
     if not heats:
         return None
     alt = "Heat map of models by clients: the darker, the more accurate a model is for a client."
-    return Picture("clients", "Accuracy for each client", alt, together(told), numbers, draw(heats))
+    return ReportFigure("clients", "Accuracy for each client", alt, together(told), numbers, draw(heats))
 
 
 def _classes(run: Run, number: int) -> list[str]:
@@ -87,7 +88,7 @@ def _by_method(case: Case) -> dict[str, list[float]]:
     for method, series in case.series.items():
         last = series[0][-1]
         if any(accuracy is not None for accuracy in last.client_accuracy):
-            name = "own model" if method == "local" else NAMES.get(method, shortened(method))
+            name = "own model" if method == "local" else label(method) or shortened(method)
             found[name] = [100 * accuracy if accuracy is not None else np.nan for accuracy in last.client_accuracy]
         if last.own_accuracy:
             found["own model, all classes"] = [100 * accuracy for accuracy in last.own_accuracy]

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedma.errors import InputError
-from fedma.report.results import RESULTS, Evaluation, evaluation
+from fedma.report.results import RESULTS, evaluation
 from fedma.report.summary import mean_and_interval
+from fedma.result_line import ResultLine
 
 PLACE = ("line", "x", "seed", "tuning")
 """What a line of results says of its run."""
 
-LEVELS = ("ensemble", "pooled", "local")
-"""Methods to compare with, whose course means nothing: drawn as levels."""
-
 
 @dataclass(frozen=True)
-class Course:
+class LearningCurves:
     """Drawn as accuracy against rounds, megabytes and local epochs; a table of the ends, and one of who gets where.
 
     Attributes:
@@ -42,7 +40,7 @@ class Ends:
     value: Literal["accuracy", "growth"] = "accuracy"
 
 
-Drawing = Course | Ends
+Drawing = LearningCurves | Ends
 
 
 @dataclass(frozen=True)
@@ -62,16 +60,16 @@ class Measured:
     x: float | str | None
     seed: int
     tuning: bool
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[ResultLine, ...]
     failed: str | None = None
 
     @property
-    def last(self) -> Evaluation:
+    def last(self) -> ResultLine:
         """The end."""
         return self.evaluations[-1]
 
     @property
-    def best(self) -> Evaluation:
+    def best(self) -> ResultLine:
         """The first of the most accurate."""
         return max(self.evaluations, key=lambda one: one.accuracy)
 
@@ -100,7 +98,7 @@ def read_experiment(folder: str | PathLike[str]) -> list[Measured]:
         places = [(*(line[name] for name in PLACE), line.get("failed"), line.get("method")) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no results of an experiment ({error}); repeat it") from error
-    found: dict[Any, list[Evaluation]] = {}
+    found: dict[Any, list[ResultLine]] = {}
     for number, (line, place) in enumerate(zip(lines, places, strict=True), start=1):
         own = found.setdefault(place, [])
         if "method" in line or "failed" not in line:

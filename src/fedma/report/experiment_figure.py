@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from fedma.report.accuracy_figure import OTHERS, STYLES, imported
-from fedma.report.experiment import LEVELS, Drawing, Ends, Measured, by_line, by_x, mean
+from fedma.methods import LEVELS
+from fedma.optional_dependencies import imported
+from fedma.report.accuracy_figure import OTHERS, STYLES
+from fedma.report.experiment import Drawing, Ends, Measured, by_line, by_x, mean
 from fedma.report.experiment_table import end
-from fedma.report.results import Evaluation
+from fedma.result_line import ResultLine
 
-AXES: Mapping[str, Callable[[Evaluation], float]] = {
+AXES: Mapping[str, Callable[[ResultLine], float]] = {
     "rounds": lambda one: one.round,
     "megabytes sent, all clients": lambda one: one.megabytes,
     "local epochs of a client": lambda one: one.local_epochs,
@@ -26,10 +28,12 @@ def draw_experiment(measured: Sequence[Measured], drawing: Drawing, title: str, 
     """
     lines = by_line(measured)
     styles = _styles(lines, several=isinstance(drawing, Ends))
-    matplotlib = imported("matplotlib")
+    matplotlib = imported("matplotlib", extra="report")
     with matplotlib.rc_context({"font.size": 10}):
         panels = 1 if isinstance(drawing, Ends) else len(AXES)
-        figure = imported("matplotlib.figure").Figure(figsize=(2.6 + 4.2 * panels, 4), layout="constrained")
+        figure = imported("matplotlib.figure", extra="report").Figure(
+            figsize=(2.6 + 4.2 * panels, 4), layout="constrained"
+        )
         axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
         if isinstance(drawing, Ends):
             _draw_ends(axes[0], lines, styles, drawing)
@@ -63,7 +67,7 @@ def _styles(lines: Mapping[str, Sequence[Measured]], *, several: bool) -> dict[s
 
 
 def _draw_courses(
-    axis: Any, lines: Mapping[str, Sequence[Measured]], styles: Mapping[str, Any], at: Callable[[Evaluation], float]
+    axis: Any, lines: Mapping[str, Sequence[Measured]], styles: Mapping[str, Any], at: Callable[[ResultLine], float]
 ) -> None:
     for line, own in lines.items():
         if own[0].method in LEVELS:

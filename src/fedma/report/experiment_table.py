@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
-from fedma.report.experiment import LEVELS, PLACE, Drawing, Ends, Mean, Measured, by_line, by_x, mean
+from fedma.methods import LEVELS
+from fedma.report.experiment import PLACE, Drawing, Ends, Mean, Measured, by_line, by_x, mean
 
 ENDS = ("accuracy", "round", "bytes_up", "bytes_down", "local_epochs", "samples_seen", "growth")
 """Columns of the CSV: of the run, and of its last evaluation."""

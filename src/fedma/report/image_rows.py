@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fedma.report.report_figure import INK, MUTED, imported, style
+from fedma.optional_dependencies import imported
+from fedma.report.report_figure import INK, MUTED, style
 
 NONE = "none more than others"
 """Said of what nothing excites."""
@@ -23,7 +24,7 @@ _SIDE, _LABELS = 0.55, 1.6
 
 
 @dataclass(frozen=True, eq=False)
-class Strip:
+class ImageRow:
     """One row.
 
     Attributes:
@@ -37,7 +38,7 @@ class Strip:
     captions: Sequence[str]
 
 
-def draw_gallery(strips: Sequence[Strip], path: Path, *, title: str, down: str) -> None:
+def draw_image_rows(strips: Sequence[ImageRow], path: Path, *, title: str, down: str) -> None:
     """Draw the rows, all of images of one size, into a PNG file; `down` says what the labels are.
 
     Raises:
@@ -50,7 +51,7 @@ def draw_gallery(strips: Sequence[Strip], path: Path, *, title: str, down: str) 
     scale = _SIDE / max(height, width)
     inches = (_LABELS + scale * max(most, _FEWEST) * wide, 0.5 + scale * len(strips) * tall)
     with style():
-        figure = imported("matplotlib.figure").Figure(figsize=inches, layout="constrained")
+        figure = imported("matplotlib.figure", extra="report").Figure(figsize=inches, layout="constrained")
         axis = figure.subplots()
         for row, strip in enumerate(strips):
             if not len(strip.images):

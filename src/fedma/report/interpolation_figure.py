@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedma.errors import InputError
-from fedma.report.report_figure import imported
+from fedma.optional_dependencies import imported
 
 
-def draw_line(points: Sequence[Mapping[str, float]], path: Path) -> None:
+def draw_interpolation(points: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw the loss against the place on the line, before and after matching.
 
     Args:
@@ -18,7 +18,7 @@ def draw_line(points: Sequence[Mapping[str, float]], path: Path) -> None:
         InputError: it cannot be written.
         MissingExtra: matplotlib is not installed.
     """
-    figure = imported("matplotlib.figure").Figure(figsize=(5, 3.5), layout="constrained")
+    figure = imported("matplotlib.figure", extra="report").Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
     share = [point["share"] for point in points]
     axes.plot(share, [point["loss_before"] for point in points], "o--", color="#777777", label="as they are")

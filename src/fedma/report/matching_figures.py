@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from fedma.methods import label as label_of
 from fedma.report.heat_map import Heat, draw
-from fedma.report.report_figure import Picture, together
-from fedma.report.results import NAMES, Evaluation, Run
+from fedma.report.report_figure import ReportFigure, together
+from fedma.report.results import Run
 from fedma.report.summary import cases, shortened
+from fedma.result_line import ResultLine
 
 
-def growth(runs: Sequence[Run]) -> Picture | None:
+def growth(runs: Sequence[Run]) -> ReportFigure | None:
     """Of each group, the widths of the clients and of the global model; None where no model grew."""
     numbers: list[dict[str, Any]] = [
         {"settings": label, "method": method, "group": group, "client_width": own, "global_width": wide}
@@ -28,10 +30,10 @@ def growth(runs: Sequence[Run]) -> Picture | None:
         told += [_most_and_least(label, method, here) for method in dict.fromkeys(row["method"] for row in here)]
     told += ["Means over seeds."] if any(len(case.runs) > 1 for case in cases(runs)) else []
     alt = "Heat map of unit groups by methods: the darker, the wider the global model for the width of the clients."
-    return Picture("growth", "Growth of the global model", alt, together(told), numbers, draw(heats))
+    return ReportFigure("growth", "Growth of the global model", alt, together(told), numbers, draw(heats))
 
 
-def owners(runs: Sequence[Run]) -> Picture | None:
+def owners(runs: Sequence[Run]) -> ReportFigure | None:
     """Of each group, how many slots have one owner, two, and so on; None where nothing was matched."""
     heats, told, numbers = [], [], []
     for label, method, last in _matched(runs):
@@ -55,26 +57,26 @@ def owners(runs: Sequence[Run]) -> Picture | None:
         return None
     told += ["Means over seeds."] if any(len(case.runs) > 1 for case in cases(runs)) else []
     alt = "Heat map of unit groups by numbers of owners: the darker, the more of the group's slots have so many."
-    return Picture("owners", "How many clients own a slot", alt, together(told), numbers, draw(heats))
+    return ReportFigure("owners", "How many clients own a slot", alt, together(told), numbers, draw(heats))
 
 
-def _matched(runs: Sequence[Run]) -> Iterator[tuple[str, str, list[Evaluation]]]:
+def _matched(runs: Sequence[Run]) -> Iterator[tuple[str, str, list[ResultLine]]]:
     """By case and method that matches units: the last evaluations of its seeds."""
     for case in cases(runs):
         for method, series in case.series.items():
             last = [own[-1] for own in series]
             if any(own.owners or any(wide > narrow for narrow, wide in own.widths.values()) for own in last):
-                yield case.label, NAMES.get(method, shortened(method)), last
+                yield case.label, label_of(method) or shortened(method), last
 
 
-def _widths(last: Sequence[Evaluation]) -> dict[str, tuple[float, float]]:
+def _widths(last: Sequence[ResultLine]) -> dict[str, tuple[float, float]]:
     """Of each group, means over seeds."""
     there = [own.widths for own in last if own.widths.keys() == last[0].widths.keys()]
     pairs = {group: np.mean([widths[group] for widths in there], axis=0) for group in last[0].widths}
     return {group: (float(own), float(wide)) for group, (own, wide) in pairs.items()}
 
 
-def _owners(last: Sequence[Evaluation]) -> dict[str, list[float]]:
+def _owners(last: Sequence[ResultLine]) -> dict[str, list[float]]:
     """Of each group the histogram, its mean over the seeds that have one; all as long as the longest."""
     groups = dict.fromkeys(group for own in last for group in own.owners)
     longest = max(len(counts) for own in last for counts in own.owners.values())

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from fedma.report.page_tables import Table, costs, durations, facts, faults, numbers, origins, outcome, settings
-from fedma.report.report_figure import DARK, Picture
+from fedma.report.report_figure import DARK, ReportFigure
 from fedma.report.results import Run
 from fedma.report.summary import notes
 
@@ -22,11 +22,11 @@ class Section:
     title: str
     words: Sequence[str] = ()
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[ReportFigure] = ()
     folded: Sequence[Table] = ()
 
 
-def page(runs: Sequence[Run], pictures: Mapping[str, Picture]) -> str:
+def page(runs: Sequence[Run], pictures: Mapping[str, ReportFigure]) -> str:
     """The page as HTML; every word that comes from a run is escaped.
 
     Args:
@@ -48,7 +48,7 @@ def page(runs: Sequence[Run], pictures: Mapping[str, Picture]) -> str:
     )
 
 
-def _sections(runs: Sequence[Run], pictures: Mapping[str, Picture]) -> list[Section | None]:
+def _sections(runs: Sequence[Run], pictures: Mapping[str, ReportFigure]) -> list[Section | None]:
     given, every = settings(runs)
     known = any(run.sources for run in runs)
     found = faults(runs)
@@ -76,7 +76,7 @@ def _told(name: str, title: str, table: Table | None, words: str, folded: Sequen
 
 
 def _shown(
-    name: str, title: str, wanted: Sequence[str], pictures: Mapping[str, Picture], words: Sequence[str] = ()
+    name: str, title: str, wanted: Sequence[str], pictures: Mapping[str, ReportFigure], words: Sequence[str] = ()
 ) -> Section | None:
     """A section of these pictures, as far as they are there."""
     there = [pictures[own] for own in wanted if own in pictures]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from fedma.report.report_figure import Picture
+from fedma.report.report_figure import ReportFigure
 from fedma.report.results import Run
 from fedma.report.summary import cases, plain, rows, shortened
 from fedma.report.tables import WORDS, cells, explained
@@ -148,7 +148,7 @@ def origins(runs: Sequence[Run]) -> Table:
     return Table("Commands, machines and versions", head, [("", lines)], frozenset(range(len(head))))
 
 
-def numbers(picture: Picture) -> Table:
+def numbers(picture: ReportFigure) -> Table:
     """A figure's numbers."""
     names = list(picture.numbers[0])
     lines = [[_number(row[name]) for name in names] for row in picture.numbers[:MOST_ROWS]]

@@ -1,6 +1,5 @@
 """A figure of a report: drawn once, kept as PNG, SVG and CSV, shown in a page by day and by night, told in words."""
 
-import importlib
 import io
 import re
 import warnings
@@ -12,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from fedma.errors import MissingExtra
+from fedma.optional_dependencies import imported
 from fedma.report.tables import write_csv
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
@@ -55,7 +54,7 @@ _STYLE = {
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ReportFigure:
     """One figure.
 
     Attributes:
@@ -110,7 +109,7 @@ class Picture:
 @contextmanager
 def style() -> Iterator[None]:
     """How all figures are drawn; text is text, and never a formula."""
-    with imported("matplotlib").rc_context(_STYLE), warnings.catch_warnings():
+    with imported("matplotlib", extra="report").rc_context(_STYLE), warnings.catch_warnings():
         # Of fonts on this machine: in an SVG the reader's are used.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -118,20 +117,10 @@ def style() -> Iterator[None]:
 
 def blank(heights: Sequence[float]) -> tuple[Any, list[Any]]:
     """A figure with panels of these heights, in inches, one below the other: it, and their axes."""
-    figure = imported("matplotlib.figure").Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    figure = imported("matplotlib.figure", extra="report").Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)
     grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights))
     return figure, list(grid.flatten())
-
-
-def imported(module: str) -> Any:
-    """A module of matplotlib, or `MissingExtra` where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(
-            f"figures need matplotlib, which cannot be imported ({error}); pip install 'fedma[report]'"
-        ) from error
 
 
 def together(sentences: Sequence[str], *, most: int = 6) -> str:

@@ -5,11 +5,12 @@ from os import PathLike
 from pathlib import Path
 
 from fedma.errors import InputError
+from fedma.optional_dependencies import imported
 from fedma.report.accuracy_figure import AXES, accuracy
 from fedma.report.client_figures import fairness, partition
 from fedma.report.matching_figures import growth, owners
 from fedma.report.page import page
-from fedma.report.report_figure import Picture, imported
+from fedma.report.report_figure import ReportFigure
 from fedma.report.results import Run, read
 from fedma.report.summary import notes, rows
 from fedma.report.tables import markdown, write_csv
@@ -25,7 +26,7 @@ def report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> 
         MissingExtra: matplotlib is not installed.
     """
     runs = [read(folder) for folder in folders]
-    imported("matplotlib")
+    imported("matplotlib", extra="report")
     found = rows(runs)
     text = markdown(found) + "".join(f"\nNote: {note}.\n" for note in notes(runs))
     pictures = drawn(runs)
@@ -47,7 +48,7 @@ def report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> 
     return files
 
 
-def drawn(runs: Sequence[Run]) -> dict[str, Picture]:
+def drawn(runs: Sequence[Run]) -> dict[str, ReportFigure]:
     """Every figure that can be made of these runs, by name."""
     makers = (partition, growth, owners, fairness)
     made = [*(accuracy(runs, against) for against in AXES), *(make(runs) for make in makers)]

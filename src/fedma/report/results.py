@@ -1,91 +1,16 @@
 """A run folder as a value: what was asked (`run.json`) and what was measured (`results.jsonl`)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
 from fedma.report import checks
+from fedma.result_line import ResultLine
 
 RECORD, RESULTS = "run.json", "results.jsonl"
-
-NAMES = {
-    "fedavg": "FedAvg",
-    "fedprox": "FedProx",
-    "fedavgm": "FedAvgM",
-    "fedadam": "FedAdam",
-    "pfnm": "PFNM",
-    "fedma": "FedMA",
-    "ensemble": "Ensemble",
-    "pooled": "Pooled",
-    "local": "Local",
-}
-"""How each method is written."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One line of `results.jsonl`: a method's model on the test split after a round.
-
-    Attributes:
-        method: as in the settings, in small letters.
-        round: how many are done.
-        accuracy: share of the test split, 0 to 1.
-        loss: mean over the test split, if it was measured.
-        bytes_up: from all clients together, since the start.
-        bytes_down: to all clients together, since the start.
-        clients: how many took part.
-        local_epochs: of a client that takes part in all that is done, since the start.
-        samples_seen: by all clients together, since the start.
-        parameters: of the global model.
-        client_parameters: of one client's model, on average.
-        widths: of each unit group, the widest client's and the global model's.
-        seconds: since the method started.
-        final: whether it is the method's last.
-        owners: of each unit group that was matched, how many slots have one owner, two, and so on.
-        client_accuracy: for each client, on test samples weighted by its own class proportions: of its own model for
-            `local`, else of the global one; None where that cannot be told. Empty before the last round.
-        client_bytes_up: from each client, since the start. Empty before the last round, and of what sends none.
-        client_bytes_down: to each client, likewise.
-        own_accuracy: of each client's own model, on the test split; of `local` alone.
-    """
-
-    method: str
-    round: int
-    accuracy: float
-    loss: float | None
-    bytes_up: int
-    bytes_down: int
-    clients: int
-    local_epochs: float
-    samples_seen: int
-    parameters: float
-    client_parameters: float
-    widths: Mapping[str, Any]
-    seconds: float
-    final: bool
-    owners: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    client_accuracy: Sequence[float | None] = ()
-    client_bytes_up: Sequence[int] = ()
-    client_bytes_down: Sequence[int] = ()
-    own_accuracy: Sequence[float] = ()
-
-    @property
-    def megabytes(self) -> float:
-        """Both ways together; one megabyte is 10^6 bytes."""
-        return (self.bytes_up + self.bytes_down) / 1e6
-
-    @property
-    def growth(self) -> float:
-        """Parameters of the global model for each of a client's."""
-        return self.parameters / self.client_parameters
-
-    @property
-    def name(self) -> str:
-        """The method as it is written."""
-        return NAMES.get(self.method, self.method)
 
 
 @dataclass(frozen=True)
@@ -102,7 +27,7 @@ class Run:
 
     folder: Path
     record: Mapping[str, Any]
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[ResultLine, ...]
     notes: tuple[str, ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
 
@@ -131,7 +56,7 @@ class Run:
         """Those with results, in the order in which they first appear."""
         return tuple(dict.fromkeys(evaluation.method for evaluation in self.evaluations))
 
-    def of(self, method: str) -> tuple[Evaluation, ...]:
+    def of(self, method: str) -> tuple[ResultLine, ...]:
         """That method's evaluations."""
         return tuple(evaluation for evaluation in self.evaluations if evaluation.method == method)
 
@@ -169,19 +94,19 @@ def read(folder: str | PathLike[str]) -> Run:
     return Run(path, record, tuple(evaluations), tuple(notes), tuple(events))
 
 
-def evaluation(found: Any, place: str) -> Evaluation:
+def evaluation(found: Any, place: str) -> ResultLine:
     """A checked line of results, `place` names it; fields that this version does not know are passed over."""
     if not isinstance(found, dict):
         raise InputError(f"{place}, is not an object; repeat the run")
-    if missing := [own.name for own in fields(Evaluation) if own.name not in found and _needed(own)]:
+    if missing := [own.name for own in fields(ResultLine) if own.name not in found and _needed(own)]:
         raise InputError(f"{place}, lacks {', '.join(missing)}; was it written by another version?")
-    checks.demand(found, _EVALUATION, place)
-    values: dict[str, Any] = {name: found[name] for name in _EVALUATION if name in found}
+    checks.demand(found, _LINE, place)
+    values: dict[str, Any] = {name: found[name] for name in _LINE if name in found}
     values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Evaluation(**values)
+    return ResultLine(**values)
 
 
-_EVALUATION: Mapping[str, checks.Check] = {
+_LINE: Mapping[str, checks.Check] = {
     "method": checks.word,
     "round": checks.whole,
     "accuracy": checks.share,
@@ -201,6 +126,8 @@ _EVALUATION: Mapping[str, checks.Check] = {
     "client_bytes_up": checks.every(checks.whole),
     "client_bytes_down": checks.every(checks.whole),
     "own_accuracy": checks.every(checks.share),
+    "epsilon": checks.maybe(checks.number),
+    "delta": checks.maybe(checks.number),
 }
 
 _RECORD: Mapping[str, checks.Check] = {

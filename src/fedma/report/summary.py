@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from fedma.report.results import NAMES, Evaluation, Run
+from fedma.methods import label
+from fedma.report.results import Run
+from fedma.result_line import ResultLine
 
 NOT_COMPARED = ("seed", "method", "workers", "device")
 """Settings in which runs of one case may differ."""
 
-Series = tuple[Evaluation, ...]
+Series = tuple[ResultLine, ...]
 """The evaluations of one method in one run."""
 
 
@@ -93,7 +95,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
         for method in run.methods:
             key = json.dumps([case, seed, method], sort_keys=True)
             if key in first:
-                name = NAMES.get(method, method)
+                name = label(method) or method
                 found.append(f"{run.name}: {name} repeats {first[key].name}, seed and all; the later counts")
             first[key] = run
     return found

@@ -1,41 +1,54 @@
-"""FedMA: match and average one group of units at a time, while the clients adapt the rest."""
+"""FedMA on one page: Algorithm 1 of the paper, as a server that asks its clients and absorbs their replies.
+
+With W(j, n) the weights of client j in layer n of N, and Π(j) its assignment of units to slots, the paper's
+Algorithm 1 is, line by line:
+
+    (a)  for each layer n = 1 … N:
+    (b)      if n < N:  Π(1) … Π(J) = BBP-MAP(W(1, n) … W(J, n))
+    (c)                 W(n) = mean over the clients of W(j, n) Π(j)ᵀ
+    (d)      else:      W(n) = mean over the clients by class proportions
+    (e)      for each client j:  W(j, n+1) ← Π(j) W(j, n+1)
+    (f)                          train W(j, n+1) … W(j, N) with W(n) held
+
+Comments below name these lines. Here a step is a unit group and not a layer, and `steps_per_exchange` steps share the
+training of (f).
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import get_args
 
-from fedma.algorithms.base import State
-from fedma.algorithms.fedma import server as settling
-from fedma.algorithms.fedma.round_steps import Course, lengths
+from fedma.algorithms.fedma.asks import Asks
+from fedma.algorithms.fedma.participants import Later, Newcomers, Participants, Rematch
+from fedma.algorithms.fedma.round_steps import RoundSteps
+from fedma.algorithms.fedma.server import Aggregation
+from fedma.algorithms.fedma.state import FedMAState
 from fedma.algorithms.messages import Ask, Reply
-from fedma.algorithms.participation import Presence, popular, taking_part
+from fedma.algorithms.participation import Availability
 from fedma.algorithms.robust import Robust
 from fedma.errors import InputError, ReplyError
-from fedma.matching import BY_STEPS, Matcher, original_order
+from fedma.matching import BY_STEPS, Matcher
 from fedma.seeds import number
 from fedma.training import Schedule
-from fedma.units import UnitGraph, Weights
-from fedma.units.layout import Maps, Widths
-
-Newcomers = Literal["global", "own"]
-Later = Literal["own", "global"]
-Rematch = Literal["always", "drift", "never"]
+from fedma.units import UnitGraph
+from fedma.units.layout import Widths
 
 
 @dataclass(frozen=True)
 class FedMA:
     """Federated matched averaging.
 
-    A round has one exchange for each unit group (see `fedma.matching.steps`) and one for the output layer. In each,
-    the clients send the tensors that make the next group's units; the server matches these units, averages the
-    matched ones and sends the result; the clients put it into their models, hold it, and train the rest. A later
-    round starts each client from its own sub-network of the global model, so that clients keep their width as long as
-    they take part: slots that no participant of a round owns are dropped. After a round without the wide clients the
-    global model is no wider than its participants made it, and so are clients that come back.
+    A round has one exchange for each unit group (see `fedma.matching.steps`) and one for the output layer. In each
+    exchange the clients send the tensors that make the next group's units. The server matches these units, averages
+    the matched ones and sends the result. The clients put it into their models, hold it, and train the rest.
 
-    A client that comes late, or was away while units were matched, starts from the part of the global model whose
-    slots most clients own, up to its own widths.
+    A later round starts each client from its own sub-network of the global model, so clients keep their widths while
+    they take part. Slots that no participant of a round owns are dropped. So after a round without the wide clients,
+    the global model is as narrow as its participants made it, and clients that come back are too.
+
+    A client that comes late, or was away while units were matched, starts from the slots that most clients own, up to
+    its own widths.
 
     Attributes:
         graph: the model's unit graph.
@@ -76,7 +89,7 @@ class FedMA:
     widths: Mapping[int, Widths] = field(default_factory=dict)
     participants: int | None = None
     seed: int = 0
-    present: Presence = field(default_factory=dict)
+    present: Availability = field(default_factory=dict)
     newcomers: Newcomers = "global"
     later: Later = "own"
     rematch: Rematch = "always"
@@ -102,145 +115,86 @@ class FedMA:
             if (found := getattr(self, name)) not in get_args(kinds):
                 raise InputError(f"{name} is {found!r}; it must be one of {', '.join(get_args(kinds))}")
 
-    @cached_property
-    def course(self) -> Course:
-        """The steps of a round."""
-        return Course(self.graph, self.widths, self.steps_per_exchange, self.fitted, self.robust.trim)
-
     @property
     def exchanges(self) -> int:
-        """Exchanges in a round, at most."""
-        return self.course.exchanges + (self.rematch == "drift" and self.rounds > 1)
+        """The most exchanges that a round can have."""
+        return self.round_steps.exchanges + (self.rematch == "drift" and self.rounds > 1)
 
-    def start(self) -> State:
+    def start(self) -> FedMAState:
         """Nothing global yet."""
-        return State()
+        return FedMAState()
 
-    def asks(self, state: State) -> Sequence[Ask]:
-        """What the next exchange asks of every client of the round that has answered so far."""
+    def asks(self, state: FedMAState) -> Sequence[Ask]:
+        """The asks of the next exchange, to each client of the round that has missed no exchange of it."""
         if state.round == self.rounds:
             return []
-        members = self._members(state)
-        if not state.exchange:
-            return [self._first_ask(state, client) for client in members]
-        staying = self._staying(state.round + 1)
-        return [self._next_ask(state, client, stays=client in staying) for client in members]
+        write = self._asks.next if state.exchange else self._asks.first  # (e) and (f) are done by the clients
+        return [write(state, client) for client in self.membership.remaining(state)]
 
-    def absorb(self, state: State, replies: Sequence[Reply]) -> State:
-        """Average the steps that keep their slots; match the next ones; after the last one the round is over.
+    def absorb(self, state: FedMAState, replies: Sequence[Reply]) -> FedMAState:
+        """Match and average the steps of one exchange; after the last step the round is over.
+
+        In a later round, groups may first keep their slots (`rematch`), which averages their steps unmatched.
 
         Raises:
-            ReplyError: no reply.
+            ReplyError: there is no reply.
         """
         if not replies:
             raise ReplyError(f"round {state.round + 1}: no client answered; ask again")
         replies = self.robust.clipped(replies, self.graph, {})
+        keeps = self.membership.keep_slots(state)
+        work = Aggregation.of(self.round_steps, self._begun(state, replies), replies, trim=self.robust.trim)
         before = at = first = state.settled[1]
-        if not state.exchange:
-            keeps, state = self._keeps(state), self._begun(state, replies)
-            if keeps:
-                state, first = settling.keep(self.course, state, replies, drifting=self.rematch == "drift")
-        state = settling.pool(self.course, state, replies)
-        own: list[Weights] = [dict(reply.weights) for reply in replies]
-        for k in range(first, end := self.course.end(first)):
-            own, at = settling.move(self.course, state, replies, own, start=at, end=k), k
-            state = settling.match(self.course, state, replies, own, k=k, matcher=self._matcher(state.round))
-        if end == len(self.course):
-            staying = self._staying(state.round + 1)
-            holders = tuple(reply.client for reply in replies if reply.client in staying)
-            return replace(state, round=state.round + 1, exchange=0, settled=(0, 0), holders=holders)
-        return replace(state, exchange=state.exchange + 1, settled=(before, end))
+        if keeps:
+            work, first = work.keep_slots(until_drift=self.rematch == "drift")
+        work = work.pool_statistics()
+        end = self.round_steps.end(first)
+        for k in range(first, end):  # (a)
+            work = work.relabel(at, k)  # (e), for the later steps of this exchange; the clients do it for those after
+            work, at = work.match(k, self._matcher(state.round)), k  # (b) and (c); (d) if the step has no group
+        return self._ended(work.state, replies, before, end)
+
+    @cached_property
+    def round_steps(self) -> RoundSteps:
+        """The steps of a round: what the n of Algorithm 1 counts."""
+        return RoundSteps(self.graph, self.widths, self.steps_per_exchange, self.fitted)
+
+    @cached_property
+    def membership(self) -> Participants:
+        """Who takes part in a round, and where each client starts."""
+        return Participants(
+            self.round_steps,
+            self.clients,
+            self.rounds,
+            self.participants,
+            self.seed,
+            self.present,
+            self.newcomers,
+            self.later,
+            self.rematch,
+        )
+
+    @cached_property
+    def _asks(self) -> Asks:
+        """Writes the messages to the clients."""
+        return Asks(self.round_steps, self.membership, self.schedule, self.retrain, self.output)
 
     def _matcher(self, round_: int) -> Matcher:
         """How this round matches."""
         grow = self.matcher.grow and (round_ == 0 or self.later == "own")
         return replace(self.matcher, seed=number(self.matcher.seed, "round", round_), grow=grow)
 
-    def _members(self, state: State) -> list[int]:
-        """The clients of the round, but for those that missed an exchange of it."""
-        settled = set(self.course.groups(0, state.settled[1]))
-        return [c for c in self._drawn(state.round) if settled <= state.maps.get(c, {}).keys()]
+    def _begun(self, state: FedMAState, replies: Sequence[Reply]) -> FedMAState:
+        """The state with the slots in which these clients begin the round; the same within a round."""
+        if state.exchange:
+            return state
+        begun = {reply.client: self.membership.start_slots(state, reply.client) or {} for reply in replies}
+        return replace(state, assignments={**state.assignments, **begun})
 
-    def _drawn(self, round_: int) -> list[int]:
-        """The clients of a round."""
-        return taking_part(self.clients, round_, present=self.present, participants=self.participants, seed=self.seed)
-
-    def _first_ask(self, state: State, client: int) -> Ask:
-        """The ask that begins a round: train your own model, or this part of the global one."""
-        places = self._places(state, client)
-        narrow = original_order(places or {}, self.graph)
-        known = self._known(state, client)
-        end = len(self.course) if self._keeps(state) else self.course.end(0)
-        return Ask(
-            client,
-            ("round", state.round, "step", 0),
-            weights={} if places is None else self.graph.gather(state.weights, narrow, state.widths),
-            known=known,
-            narrow=narrow if known else {},
-            wide=state.widths if known else {},
-            widths={**self.course.own_widths(client), **lengths(places or {})},
-            schedule=asdict(self.schedule),
-            send=self.course.tensors(0, end),
-            keep=end < len(self.course) or self.rematch == "drift",
-        )
-
-    def _next_ask(self, state: State, client: int, *, stays: bool) -> Ask:
-        """An ask within a round: take over what was settled, train the rest."""
-        before, k = state.settled
-        end = self.course.end(k)
-        own = {group: state.maps[client][group] for group in self.course.groups(before, k)}
-        return Ask(
-            client,
-            ("round", state.round, "step", k),
-            weights={
-                name: state.weights[name] for name in (*self.course.tensors(before, k), *self.course.statistics(before))
-            },
-            widen=original_order(own, self.graph),
-            widths=self.course.widths(state, client, self.course.wide(state, k)),
-            fit=self.course.fits(before, k),
-            schedule=asdict(self.retrain if self.course.groups(k, end) else self.output),
-            frozen=self.course.tensors(0, k),
-            send=(*self.course.statistics(k), *self.course.tensors(k, end)),
-            keep=end < len(self.course) or stays,
-        )
-
-    def _known(self, state: State, client: int) -> tuple[str, ...]:
-        """What a client has held since the round before: all but the output layer, running statistics and counters."""
-        if client not in state.holders:
-            return ()
-        names, statistics = self.course.tensors(0, len(self.course) - 1), self.course.statistics(len(self.course))
-        return tuple(n for n in names if n not in statistics and state.weights[n].is_floating_point())
-
-    def _staying(self, round_: int) -> set[int]:
-        """The clients of this round that can begin it with what they held at the end of the one before.
-
-        None where groups kept their slots in that one: clients have not seen the averages.
-        """
-        if not 0 < round_ < self.rounds or (round_ > 1 and self.rematch != "always"):
-            return set()
-        return {*self._drawn(round_ - 1)} & {*self._drawn(round_)}
-
-    def _keeps(self, state: State) -> bool:
-        """Whether groups can keep their slots in the round that begins: not where somebody brings units without."""
-        later = state.round > 0 and not state.exchange
-        return later and self.rematch != "always" and not any(self._new(state, c) for c in self._members(state))
-
-    def _new(self, state: State, client: int) -> bool:
-        """Whether a client starts from its own model."""
-        return not state.weights or (self.newcomers == "own" and client not in state.maps)
-
-    def _places(self, state: State, client: int) -> Maps | None:
-        """Where a client starts in the global model: unit → slot; None where it starts from its own model."""
-        if self._new(state, client):
-            return None
-        own = state.maps.get(client, {})
-        if self.later == "own" and own.keys() == self.graph.groups.keys():
-            return own
-        most = self.course.own_widths(client) if self.later == "own" else state.widths
-        owned = {group: [maps[group] for maps in state.maps.values() if group in maps] for group in state.widths}
-        return {group: popular(owned[group], slots, most[group]) for group, slots in state.widths.items()}
-
-    def _begun(self, state: State, replies: Sequence[Reply]) -> State:
-        """The state once these clients have started: their units' slots in the global model before this round."""
-        begun = {reply.client: self._places(state, reply.client) or {} for reply in replies}
-        return replace(state, maps={**state.maps, **begun})
+    def _ended(self, state: FedMAState, replies: Sequence[Reply], before: int, end: int) -> FedMAState:
+        """The state after the exchange that settled the steps up to `end`, or after the round."""
+        if end < len(self.round_steps):
+            return replace(state, exchange=state.exchange + 1, settled=(before, end))
+        staying = self.membership.staying(state.round + 1)
+        holders = tuple(reply.client for reply in replies if reply.client in staying)
+        return replace(state, round=state.round + 1, exchange=0, settled=(0, 0), holders=holders)

@@ -1,39 +1,35 @@
-"""The course of a FedMA round: its steps, what each of them settles, and how wide everybody is by then."""
+"""The steps of a FedMA round: which groups and tensors each step settles, and how wide models are by then."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import Tensor
-
-from fedma.algorithms.base import State
+from fedma.algorithms.fedma.state import FedMAState
 from fedma.matching import Step, steps
 from fedma.matching.fitting import can_fit
 from fedma.units import UnitGraph
-from fedma.units.layout import Widths
+from fedma.units.layout import Maps, Widths
 
 
 @dataclass(frozen=True)
-class Course:
+class RoundSteps:
     """The steps of a model's rounds. Ranges of steps are half open, as in Python.
 
     Attributes:
         graph: the model's unit graph.
-        own: the units per group of clients that do not have the graph's.
-        at_once: how many steps an exchange settles; the last one, of the output layer, has its own.
+        client_widths: the units per group of clients that do not have the graph's.
+        at_once: how many steps an exchange settles; the last step, of the output layer, has its own exchange.
         fitted: whether clients' weights on matched units are fitted to the slots.
-        trim: the part of the owners left out at each end of an average.
     """
 
     graph: UnitGraph
-    own: Mapping[int, Widths]
+    client_widths: Mapping[int, Widths]
     at_once: int
     fitted: bool
-    trim: float = 0.0
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """What a round settles, in this order."""
+        """The steps in the order in which a round settles them."""
         return steps(self.graph)
 
     def __len__(self) -> int:
@@ -45,7 +41,7 @@ class Course:
         return -(-(len(self) - 1) // self.at_once) + 1
 
     def end(self, k: int) -> int:
-        """Where the exchange ends that begins with step k."""
+        """The end of the exchange that begins with step k."""
         last = len(self) - 1
         return min(k + self.at_once, last) if k < last else len(self)
 
@@ -69,17 +65,17 @@ class Course:
 
     def own_widths(self, client: int) -> dict[str, int]:
         """A client's widths before it takes over anything."""
-        return {**self.graph.widths, **self.own.get(client, {})}
+        return {**self.graph.widths, **self.client_widths.get(client, {})}
 
-    def wide(self, state: State, k: int) -> dict[str, int]:
+    def global_widths(self, state: FedMAState, k: int) -> dict[str, int]:
         """The global widths of the groups that are matched before step k."""
         return {group: state.widths[group] for group in self.groups(0, k)}
 
-    def widths(self, state: State, client: int, wide: Widths) -> dict[str, int]:
-        """A client's widths where these groups have the global ones."""
-        return {**self.own_widths(client), **lengths(state.maps.get(client, {})), **wide}
+    def widths(self, state: FedMAState, client: int, settled: Widths) -> dict[str, int]:
+        """A client's widths when it has taken over groups of these global widths."""
+        return {**self.own_widths(client), **lengths(state.assignments.get(client, {})), **settled}
 
 
-def lengths(maps: Mapping[str, Tensor]) -> dict[str, int]:
+def lengths(assignments: Maps) -> dict[str, int]:
     """A client's units per group, where their slots are known."""
-    return {group: units.shape[-1] for group, units in maps.items()}
+    return {group: slots.shape[-1] for group, slots in assignments.items()}

@@ -1,138 +1,169 @@
-"""Settling steps of a FedMA round at the server: groups keep their slots or are matched, tensors are averaged."""
+"""The server's work on the replies of one exchange: slots are kept or matched, tensors averaged."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor
 
-from fedma.algorithms.base import State, class_counts, sample_counts
-from fedma.algorithms.fedma.round_steps import Course
+from fedma.algorithms.base import class_counts, sample_counts
+from fedma.algorithms.fedma.round_steps import RoundSteps
+from fedma.algorithms.fedma.state import FedMAState
 from fedma.algorithms.messages import Reply
-from fedma.algorithms.relabel import laid, moved, nearest
+from fedma.algorithms.relabel import in_global_order, overlaid, share_nearest_own_slot
 from fedma.matching import Matcher, Step, average, match_step, original_order, slots
 from fedma.units import Weights
 from fedma.units.layout import Maps, Widths
 
 
-def keep(course: Course, state: State, replies: Sequence[Reply], *, drifting: bool) -> tuple[State, int]:
-    """The state with the first steps averaged, as far as groups keep their slots; the number of these steps.
+@dataclass(frozen=True, eq=False)
+class Aggregation:
+    """The server's work on one exchange. Each method returns it with one more thing done.
 
-    A client counts with the global weights where it has none of its own, so what nobody changed stays.
-
-    Args: `drifting`: end before the first group of which some client's unit has come nearer to another slot than to
-        its own.
+    Attributes:
+        steps: the steps of a round.
+        state: the state so far.
+        replies: the clients' replies.
+        own: each reply's tensors, in the global order of the groups that are settled so far.
+        trim: the part of the owners left out at each end of an average.
     """
-    graph, wide = course.graph, course.wide(state, len(course))
-    orders = [original_order(state.maps[reply.client], graph) for reply in replies]
-    over = [laid(reply.weights, state.weights, graph, own, wide) for reply, own in zip(replies, orders, strict=True)]
-    kept = len(course)
-    if drifting:
-        drifted = (k for k, step in enumerate(course.steps) if _drifted(course, state, replies, over, step))
-        kept = next(drifted, kept)
-    owned = [_owned(course, state, reply) for reply in replies]
-    names = course.tensors(0, kept)
-    shares, rest = sample_counts(replies), state.weights
-    mean = partial(_averaged, course, state, replies=replies, own=over, shares=shares, unowned=rest)
-    return mean(names=names, owned=owned, widths=wide), kept
 
+    steps: RoundSteps
+    state: FedMAState
+    replies: Sequence[Reply]
+    own: Sequence[Weights]
+    trim: float = 0.0
 
-def match(
-    course: Course, state: State, replies: Sequence[Reply], own: Sequence[Weights], *, k: int, matcher: Matcher
-) -> State:
-    """The state after step k: its groups matched, its tensors averaged over their owners.
+    @classmethod
+    def of(cls, steps: RoundSteps, state: FedMAState, replies: Sequence[Reply], *, trim: float) -> Self:
+        """The work before anything is done."""
+        return cls(steps, state, replies, [dict(reply.weights) for reply in replies], trim)
 
-    Args: `own` are the clients' tensors, of earlier groups in global order. Who did not reply loses its slots.
-    """
-    step, wide = course.steps[k], course.wide(state, k)
-    widths = [course.widths(state, reply.client, wide) for reply in replies]
-    matched = match_step(own, course.graph, step, widths=widths, matcher=matcher)
-    now = {reply.client: {group: found[j] for group, found in matched.items()} for j, reply in enumerate(replies)}
-    kept = {c: {g: units for g, units in maps.items() if g not in matched} for c, maps in state.maps.items()}
-    found = {group: slots(own) for group, own in matched.items()}
-    maps = {client: {**maps, **now.get(client, {})} for client, maps in kept.items()}
-    state = replace(state, maps=maps, widths={**state.widths, **found})
-    return _averaged(
-        course,
-        state,
-        replies=replies,
-        own=own,
-        names=step.tensors,
-        widths=course.wide(state, k + 1),
-        maps=[original_order(now[reply.client], course.graph) for reply in replies],
-        owned=[_owned(course, state, reply) for reply in replies],
-    )
+    def keep_slots(self, *, until_drift: bool) -> tuple[Self, int]:
+        """Average the first steps, as far as their groups keep their slots; also returns the number of these steps.
 
+        A client counts with the global weights in slots that it does not own, so what nobody changed stays.
 
-def pool(course: Course, state: State, replies: Sequence[Reply]) -> State:
-    """The state with the running statistics of earlier steps pooled: below these, all clients have the same units."""
-    k = state.settled[1]
-    own = [reply.weights for reply in replies]
-    return _averaged(course, state, replies=replies, own=own, names=course.statistics(k), widths=course.wide(state, k))
-
-
-def move(
-    course: Course, state: State, replies: Sequence[Reply], own: Sequence[Weights], *, start: int, end: int
-) -> list[Weights]:
-    """The clients' tensors, brought into the order that these steps have settled."""
-    made = {name: state.weights[name] for name in course.tensors(start, end)}
-    wide = course.wide(state, end)
-    return [
-        moved(
-            weights,
-            course.graph,
-            maps=original_order({g: state.maps[reply.client][g] for g in course.groups(start, end)}, course.graph),
-            widths=course.widths(state, reply.client, wide),
-            slots=made,
-            fit=course.fits(start, end),
+        Args:
+            until_drift: stop before the first group with a unit that has come nearer to another slot than to its own.
+        """
+        steps, graph = self.steps, self.steps.graph
+        wide = steps.global_widths(self.state, len(steps))
+        orders = [original_order(self.state.assignments[reply.client], graph) for reply in self.replies]
+        over = [
+            overlaid(reply.weights, self.state.weights, graph, own, wide)
+            for reply, own in zip(self.replies, orders, strict=True)
+        ]
+        kept = len(steps)
+        if until_drift:
+            drifted = (k for k, step in enumerate(steps.steps) if self._drifted(step, over, wide))
+            kept = next(drifted, kept)
+        averaged = self._averaged(
+            over,
+            names=steps.tensors(0, kept),
+            widths=wide,
+            owned=self._owned(),
+            shares=sample_counts(self.replies),
+            unowned=self.state.weights,
         )
-        for reply, weights in zip(replies, own, strict=True)
-    ]
+        return averaged, kept
 
+    def pool_statistics(self) -> Self:
+        """Average the running statistics of earlier steps: below these, all clients have the same units."""
+        k = self.state.settled[1]
+        own = [reply.weights for reply in self.replies]
+        return self._averaged(own, names=self.steps.statistics(k), widths=self.steps.global_widths(self.state, k))
 
-def _averaged(
-    course: Course,
-    state: State,
-    *,
-    replies: Sequence[Reply],
-    own: Sequence[Mapping[str, Tensor]],
-    names: Sequence[str],
-    widths: Widths,
-    maps: Sequence[Maps] | None = None,
-    owned: Sequence[Maps] | None = None,
-    shares: Sequence[float] | None = None,
-    unowned: Weights | None = None,
-) -> State:
-    """The state with the means of some tensors, arguments as for `average`; by default clients have equal shares."""
-    weights = average(
-        own,
-        course.graph,
-        names=names,
-        maps=maps or [{}] * len(own),
-        widths={**course.graph.widths, **widths},
-        shares=shares or [1.0] * len(own),
-        owned=owned,
-        samples=sample_counts(replies),
-        class_counts=class_counts(replies),
-        unowned=unowned,
-        trim=course.trim,
-    )
-    return replace(state, weights={**state.weights, **weights})
+    def relabel(self, start: int, end: int) -> Self:
+        """Bring the clients' tensors into the order that steps `start` to `end` have settled."""
+        steps, state = self.steps, self.state
+        made = {name: state.weights[name] for name in steps.tensors(start, end)}
+        wide, groups = steps.global_widths(state, end), steps.groups(start, end)
+        own = [
+            in_global_order(
+                weights,
+                steps.graph,
+                assignments=original_order({g: state.assignments[reply.client][g] for g in groups}, steps.graph),
+                widths=steps.widths(state, reply.client, wide),
+                slots=made,
+                fit=steps.fits(start, end),
+            )
+            for reply, weights in zip(self.replies, self.own, strict=True)
+        ]
+        return replace(self, own=own)
 
+    def match(self, k: int, matcher: Matcher) -> Self:
+        """Match the units of step k, and average its tensors under the assignments that were found.
 
-def _owned(course: Course, state: State, reply: Reply) -> dict[str, Tensor]:
-    """The slots that a client owns, in the groups that may have others."""
-    return {g: units for g, units in state.maps[reply.client].items() if course.graph.groups[g].growable}
-
-
-def _drifted(course: Course, state: State, replies: Sequence[Reply], over: Sequence[Weights], step: Step) -> bool:
-    """Whether units of this step's groups have come nearer to other slots than to their own."""
-    graph, wide = course.graph, course.wide(state, len(course))
-    return any(
-        nearest(
-            weights, state.weights, graph, group, names=step.tensors, units=state.maps[reply.client][group], widths=wide
+        Clients that did not reply lose their slots in these groups.
+        """
+        steps, state, step = self.steps, self.state, self.steps.steps[k]
+        wide = steps.global_widths(state, k)
+        widths = [steps.widths(state, reply.client, wide) for reply in self.replies]
+        matched = match_step(self.own, steps.graph, step, widths=widths, matcher=matcher)
+        now = {reply.client: {g: found[j] for g, found in matched.items()} for j, reply in enumerate(self.replies)}
+        earlier = {c: {g: u for g, u in own.items() if g not in matched} for c, own in state.assignments.items()}
+        found = {group: slots(own) for group, own in matched.items()}
+        state = replace(
+            state,
+            assignments={client: {**own, **now.get(client, {})} for client, own in earlier.items()},
+            widths={**state.widths, **found},
         )
-        < 1
-        for group in step.groups
-        for reply, weights in zip(replies, over, strict=True)
-    )
+        return replace(self, state=state)._averaged(
+            self.own,
+            names=step.tensors,
+            widths=steps.global_widths(state, k + 1),
+            assignments=[original_order(now[reply.client], steps.graph) for reply in self.replies],
+            owned=replace(self, state=state)._owned(),
+        )
+
+    def _averaged(
+        self,
+        own: Sequence[Mapping[str, Tensor]],
+        *,
+        names: Sequence[str],
+        widths: Widths,
+        assignments: Sequence[Maps] | None = None,
+        owned: Sequence[Maps] | None = None,
+        shares: Sequence[float] | None = None,
+        unowned: Weights | None = None,
+    ) -> Self:
+        """The work with the means of these tensors; arguments as for `average`. By default all shares are equal."""
+        weights = average(
+            own,
+            self.steps.graph,
+            names=names,
+            maps=assignments or [{}] * len(own),
+            widths={**self.steps.graph.widths, **widths},
+            shares=shares or [1.0] * len(own),
+            owned=owned,
+            samples=sample_counts(self.replies),
+            class_counts=class_counts(self.replies),
+            unowned=unowned,
+            trim=self.trim,
+        )
+        return replace(self, state=replace(self.state, weights={**self.state.weights, **weights}))
+
+    def _owned(self) -> list[dict[str, Tensor]]:
+        """The slots that each client owns, in the groups that other clients can own more of."""
+        groups = self.steps.graph.groups
+        assignments = [self.state.assignments[reply.client] for reply in self.replies]
+        return [{group: units for group, units in own.items() if groups[group].growable} for own in assignments]
+
+    def _drifted(self, step: Step, over: Sequence[Weights], wide: Widths) -> bool:
+        """Whether units of this step's groups have come nearer to other slots than to their own."""
+        state, graph = self.state, self.steps.graph
+        shares = (
+            share_nearest_own_slot(
+                weights,
+                state.weights,
+                graph,
+                group,
+                names=step.tensors,
+                units=state.assignments[reply.client][group],
+                widths=wide,
+            )
+            for group in step.groups
+            for reply, weights in zip(self.replies, over, strict=True)
+        )
+        return any(share < 1 for share in shares)

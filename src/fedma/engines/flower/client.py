@@ -12,7 +12,7 @@ from torch import nn
 
 from fedma.algorithms import Ask, Client, Reply
 from fedma.data import Split, model_inputs
-from fedma.engines.flower.records import LOST, STALE, Parcel, answer, arrays, refusal, tensors
+from fedma.engines.flower.records import LOST, STALE, Request, answer, arrays, refusal, tensors
 from fedma.errors import InputError
 from fedma.seeds import number
 from fedma.training import Compute, Schedule, choose
@@ -73,29 +73,29 @@ def make_client_app(
 
     @app.train("ask")
     def ask(message: Message, context: Context) -> Message:
-        """Do a parcel."""
-        parcel = Parcel.of(message.content)
+        """Do a request."""
+        request = Request.of(message.content)
         state = context.state
         held = str(state.config_records[_TAG]["tag"]) if _TAG in state else ""
-        if parcel.presumes and held != parcel.presumes:
-            return Message(refusal(parcel.tag, STALE if held else LOST), reply_to=message)
+        if request.presumes and held != request.presumes:
+            return Message(refusal(request.tag, STALE if held else LOST), reply_to=message)
         with _threads(threads):
-            site = _Site(model_fn, data_fn, train, seed, device, context, parcel.asks[-1].client)
-            own = tensors(state.array_records[_HELD]) if parcel.presumes else weights(site.client.template)
-            for one in parcel.asks:
+            site = _Site(model_fn, data_fn, train, seed, device, context, request.asks[-1].client)
+            own = tensors(state.array_records[_HELD]) if request.presumes else weights(site.client.template)
+            for one in request.asks:
                 reply, own = site.answer(one, own)
-        if parcel.asks[-1].keep:
-            state[_HELD], state[_TAG] = arrays(own), ConfigRecord({"tag": parcel.tag})
+        if request.asks[-1].keep:
+            state[_HELD], state[_TAG] = arrays(own), ConfigRecord({"tag": request.tag})
         else:
             for name in (_HELD, _TAG):
                 state.pop(name, None)
-        return Message(answer(parcel.tag, reply), reply_to=message)
+        return Message(answer(request.tag, reply), reply_to=message)
 
     return app
 
 
 class _Site:
-    """A client while it does a parcel."""
+    """A client while it does a request."""
 
     def __init__(
         self,

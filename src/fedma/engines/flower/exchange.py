@@ -11,25 +11,25 @@ from flwr.serverapp import Grid
 
 from fedma.algorithms import Ask, Reply
 from fedma.algorithms.replies import Expected, sift
-from fedma.engines.flower.node_registry import Roster
-from fedma.engines.flower.records import Parcel, read
+from fedma.engines.flower.node_registry import NodeRegistry
+from fedma.engines.flower.records import Request, read
 from fedma.errors import ReplyError
 
-TRIES = 3
+CLIENT_ATTEMPTS = 3
 """How many times a client is asked that answers with errors."""
 
 
 @dataclass(frozen=True, eq=False)
-class Errand:
+class RecoverableRequest:
     """What one client is asked in an exchange.
 
     Attributes:
-        parcel: what it is sent first.
-        again: what it is sent if it does not hold the weights that the parcel presumes: all that makes them again.
+        first: what it is sent first.
+        recovery: what it is sent if it does not hold the weights that the request presumes: all that makes them again.
     """
 
-    parcel: Parcel
-    again: Parcel
+    first: Request
+    recovery: Request
 
 
 @dataclass
@@ -55,28 +55,28 @@ class Exchange:
     def __init__(
         self,
         grid: Grid,
-        roster: Roster,
-        errands: Mapping[int, Errand],
+        registry: NodeRegistry,
+        requests: Mapping[int, RecoverableRequest],
         *,
         deadline: float,
         patience: float,
         expected: Expected,
         pause: float = 1.0,
     ) -> None:
-        """An exchange with the clients that have errands.
+        """An exchange with the clients that have requests.
 
         Args:
             grid: where they are.
-            roster: which node is which.
-            errands: by client.
+            registry: which node is which.
+            requests: by client.
             deadline: seconds after which no answer is waited for.
             patience: seconds that a client may be away before it is given up.
             expected: what right replies are like.
             pause: seconds between looks.
         """
-        self._grid, self._roster, self._errands, self._expected = grid, roster, errands, expected
+        self._grid, self._registry, self._requests, self._expected = grid, registry, requests, expected
         self._deadline, self._patience, self._pause = deadline, patience, pause
-        self._parcels = {client: errand.parcel for client, errand in errands.items()}
+        self._outgoing = {client: request.first for client, request in requests.items()}
         self._pending: dict[str, int] = {}
         self._errors = Counter[int]()
         self._gone: dict[int, float] = {}
@@ -86,35 +86,35 @@ class Exchange:
         """What came of it, when all have answered, are given up, or the deadline has passed."""
         end = time.monotonic() + self._deadline
         while True:
-            self._roster.look()
+            self._registry.look()
             self._send(end - time.monotonic())
             heard = self._hear()
             self._give_up()
-            if self.outcome.replies.keys() | self.outcome.missing.keys() == self._errands.keys():
+            if self.outcome.replies.keys() | self.outcome.missing.keys() == self._requests.keys():
                 break
             if time.monotonic() >= end:
-                late = self._errands.keys() - self.outcome.replies.keys() - self.outcome.missing.keys()
+                late = self._requests.keys() - self.outcome.replies.keys() - self.outcome.missing.keys()
                 self.outcome.missing |= dict.fromkeys(sorted(late), f"no answer within {self._deadline:g} s")
                 break
             if not heard:
                 time.sleep(self._pause)
         self._compare()
-        self.outcome.events += self._roster.events
-        self._roster.events.clear()
+        self.outcome.events += self._registry.events
+        self._registry.events.clear()
         return self.outcome
 
     def _send(self, life: float) -> None:
         """Send what is to be sent to those who are there."""
-        there = {client: node for client in self._parcels if (node := self._roster.node(client)) is not None}
+        there = {client: node for client in self._outgoing if (node := self._registry.node(client)) is not None}
         messages = [
-            Message(self._parcels[client].to_records(), node, "train.ask", ttl=max(life, 1.0))
+            Message(self._outgoing[client].to_records(), node, "train.ask", ttl=max(life, 1.0))
             for client, node in there.items()
         ]
         names = list(self._grid.push_messages(messages)) if messages else []
         for client, name in zip(there, names, strict=False):
             if name:
                 self._pending[name] = client
-                self.outcome.sent += self._parcels.pop(client).asks
+                self.outcome.sent += self._outgoing.pop(client).asks
 
     def _hear(self) -> bool:
         """Take what has come; whether anything has."""
@@ -131,10 +131,10 @@ class Exchange:
         return bool(replies)
 
     def _answered(self, client: int, message: Message) -> None:
-        errand = self._errands[client]
-        ask = errand.parcel.asks[-1]
+        request = self._requests[client]
+        ask = request.first.asks[-1]
         try:
-            reply = read(message.content, client=client, tag=errand.parcel.tag)
+            reply = read(message.content, client=client, tag=request.first.tag)
             if isinstance(reply, str):
                 self._told(client, f"{reply}, it is sent all that it needs")
                 self._again(client)
@@ -148,7 +148,7 @@ class Exchange:
 
     def _compare(self) -> None:
         """Refuse those that are far out of line with the others."""
-        asks = [self._errands[client].parcel.asks[-1] for client in self.outcome.replies]
+        asks = [self._requests[client].first.asks[-1] for client in self.outcome.replies]
         for fault in sift(asks, list(self.outcome.replies.values()), self._expected)[1]:
             del self.outcome.replies[fault.client]
             self.outcome.missing[fault.client] = f"refused: {fault}"
@@ -160,20 +160,20 @@ class Exchange:
         self._again(client, reason=reason)
 
     def _again(self, client: int, *, reason: str = "") -> None:
-        """Ask once more, `TRIES` times in all; without a reason, with all that makes the client's weights again."""
+        """Ask once more; a client that lost its weights (no reason) is sent all that restores them."""
         self._errors[client] += 1
-        if self._errors[client] == TRIES:
+        if self._errors[client] == CLIENT_ATTEMPTS:
             self.outcome.missing[client] = reason or "it loses its weights, time after time"
             return
-        self._parcels[client] = self._errands[client].parcel if reason else self._errands[client].again
+        self._outgoing[client] = self._requests[client].first if reason else self._requests[client].recovery
 
     def _give_up(self) -> None:
         """Those who have been away for too long."""
-        for client in list(self._parcels):
-            if self._roster.node(client) is not None:
+        for client in list(self._outgoing):
+            if self._registry.node(client) is not None:
                 self._gone.pop(client, None)
             elif time.monotonic() - self._gone.setdefault(client, time.monotonic()) >= self._patience:
-                del self._parcels[client]
+                del self._outgoing[client]
                 self.outcome.missing[client] = f"absent for {self._patience:g} s"
 
     def _told(self, client: int, what: str) -> None:

@@ -10,7 +10,7 @@ _LIFE = 600.0
 """Seconds after which an unanswered greeting is no longer delivered."""
 
 
-class Roster:
+class NodeRegistry:
     """The nodes that have said who they are.
 
     A client is known by the `partition-id` of its node, so a node that takes the place of another, with a new key

@@ -14,7 +14,7 @@ from fedma.algorithms import Ask, Reply
 from fedma.errors import ReplyError
 
 DONE, LOST, STALE = "DONE", "STATE_LOST", "STATE_STALE"
-"""What a client says of a parcel: done; or that it holds no weights, or others than the parcel presumes."""
+"""What a client says of a request: done; or that it holds no weights, or others than the request presumes."""
 
 _PARTS = ("weights", "narrow", "widen")
 """The tensors of an ask; the rest of it is settings."""
@@ -24,7 +24,7 @@ _TYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in _NAMES.
 
 
 @dataclass(frozen=True, eq=False)
-class Parcel:
+class Request:
     """What the server sends to one client in an exchange.
 
     Attributes:
@@ -51,11 +51,11 @@ class Parcel:
         return content
 
     @classmethod
-    def of(cls, content: RecordDict) -> "Parcel":
-        """The parcel in a message."""
-        parcel = content.config_records["parcel"]
-        asks = tuple(_ask(content, number) for number in range(int(str(parcel["asks"]))))
-        return cls(asks, str(parcel["tag"]), str(parcel["presumes"]))
+    def of(cls, content: RecordDict) -> "Request":
+        """The request in a message."""
+        request = content.config_records["parcel"]
+        asks = tuple(_ask(content, number) for number in range(int(str(request["asks"]))))
+        return cls(asks, str(request["tag"]), str(request["presumes"]))
 
 
 def _ask(content: RecordDict, number: int) -> Ask:
@@ -65,7 +65,7 @@ def _ask(content: RecordDict, number: int) -> Ask:
 
 
 def answer(tag: str, reply: Reply) -> RecordDict:
-    """For a message: the reply to the parcel of this tag."""
+    """For a message: the reply to the request of this tag."""
     return RecordDict(
         {
             "status": ConfigRecord({"status": DONE, "tag": tag, "name": json.dumps(reply.name)}),
@@ -77,15 +77,15 @@ def answer(tag: str, reply: Reply) -> RecordDict:
 
 
 def refusal(tag: str, status: str) -> RecordDict:
-    """For a message: the client cannot do the parcel of this tag, for this reason."""
+    """For a message: the client cannot do the request of this tag, for this reason."""
     return RecordDict({"status": ConfigRecord({"status": status, "tag": tag})})
 
 
 def read(content: RecordDict, *, client: int, tag: str) -> Reply | str:
-    """A client's reply to the parcel of this tag, or why it did not do it: `LOST` or `STALE`.
+    """A client's reply to the request of this tag, or why it did not do it: `LOST` or `STALE`.
 
     Raises:
-        ReplyError: something else, or the reply to another parcel.
+        ReplyError: something else, or the reply to another request.
     """
     try:
         said = content.config_records["status"]

@@ -12,13 +12,15 @@ import torch
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid, strategy
 
-from fedma.algorithms import Algorithm, Ask, Reply, State
+from fedma.algorithms import Algorithm, Ask, EnsembleState, Reply, State
+from fedma.algorithms.base import state_from_dict, state_to_dict
 from fedma.algorithms.replies import Expected, parameters
-from fedma.engines.flower.exchange import Errand, Exchange, Outcome
-from fedma.engines.flower.node_registry import Roster
-from fedma.engines.flower.records import Parcel
+from fedma.engines.flower.exchange import Exchange, Outcome, RecoverableRequest
+from fedma.engines.flower.node_registry import NodeRegistry
+from fedma.engines.flower.records import Request
 from fedma.engines.traffic import Traffic
 from fedma.errors import CheckpointError, EngineError
+from fedma.result_line import ResultLine
 from fedma.units import Weights
 
 _log = logging.getLogger("flwr")
@@ -51,7 +53,7 @@ class Progress:
     def to_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
         past = {client: tuple(_values(ask) for ask in asks) for client, asks in self.past.items()}
-        return {**_values(self), "state": _values(self.state), "traffic": asdict(self.traffic), "past": past}
+        return {**_values(self), "state": state_to_dict(self.state), "traffic": asdict(self.traffic), "past": past}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], kind: type[State]) -> "Progress":
@@ -62,7 +64,7 @@ class Progress:
         """
         try:
             past = {client: tuple(Ask(**ask) for ask in asks) for client, asks in data["past"].items()}
-            state, traffic = kind(**data["state"]), Traffic(**data["traffic"])
+            state, traffic = state_from_dict(kind, data["state"]), Traffic(**data["traffic"])
             return cls(**{**data, "past": past, "state": state, "traffic": traffic})
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the checkpoint is another version's ({error!r}); begin a new run") from error
@@ -136,15 +138,15 @@ class Strategy(strategy.Strategy):
             EngineError: fewer clients answered than `min_replies`.
         """
         result = strategy.Result()
-        roster = Roster(grid, self.progress.nodes)
+        registry = NodeRegistry(grid, self.progress.nodes)
         began = time.monotonic() - self.progress.seconds
         while asks := self.algorithm.asks(self.progress.state):
-            outcome = self._exchange(grid, roster, asks, timeout)
+            outcome = self._exchange(grid, registry, asks, timeout)
             line = self._absorb(asks, outcome, time.monotonic() - began)
             _log.info("%s", _words(line))
             if not self.progress.state.exchange and evaluate_fn is not None:
                 self._evaluate(evaluate_fn)
-            self.progress = replace(self.progress, nodes=dict(roster.numbers))
+            self.progress = replace(self.progress, nodes=dict(registry.numbers))
             self._keep(self.progress.to_dict())
         for line in self.progress.lines:
             if "metrics" in line:
@@ -156,8 +158,10 @@ class Strategy(strategy.Strategy):
     def arrays(self) -> ArrayRecord:
         """The global model as Flower has it; of several models, each tensor's name begins with its model's number."""
         state = self.progress.state
+        if not isinstance(state, EnsembleState):
+            return _record(state.weights)
         named = {f"{number}/{name}": own for number, model in enumerate(state.models) for name, own in model.items()}
-        return _record(named or state.weights)
+        return _record(named)
 
     def summary(self) -> None:
         """Log what is run."""
@@ -169,13 +173,13 @@ class Strategy(strategy.Strategy):
 
     aggregate_train = configure_evaluate = aggregate_evaluate = configure_train
 
-    def _exchange(self, grid: Grid, roster: Roster, asks: Iterable[Ask], timeout: float) -> Outcome:
+    def _exchange(self, grid: Grid, registry: NodeRegistry, asks: Iterable[Ask], timeout: float) -> Outcome:
         """Deliver the asks to those who have missed nothing in this round."""
-        errands = {ask.client: errand for ask in asks if (errand := self._errand(ask)) is not None}
+        requests = {ask.client: request for ask in asks if (request := self._request(ask)) is not None}
         outcome = Exchange(
             grid,
-            roster,
-            errands,
+            registry,
+            requests,
             deadline=timeout,
             patience=self._patience,
             pause=self._pause,
@@ -183,13 +187,13 @@ class Strategy(strategy.Strategy):
         ).run()
         if len(outcome.replies) < self._least:
             raise EngineError(
-                f"{len(outcome.replies)} of {len(errands)} clients answered, and at least {self._least} must: "
+                f"{len(outcome.replies)} of {len(requests)} clients answered, and at least {self._least} must: "
                 + "; ".join(f"client {client}: {why}" for client, why in sorted(outcome.missing.items()))
                 + "; start again to go on from the exchange before"
             )
         return outcome
 
-    def _errand(self, ask: Ask) -> Errand | None:
+    def _request(self, ask: Ask) -> RecoverableRequest | None:
         """What a client is sent; None where it has missed an exchange of the round.
 
         The first ask of a round, sent whole, needs no weights that a client holds, or its initial ones alone. So the
@@ -202,7 +206,7 @@ class Strategy(strategy.Strategy):
         if past or ask.known:
             last = [line for line in self.progress.lines if "step" in line][-1]
             before = f"{run}/{last['round'] - 1}/{last['step'] - 1}"
-        return Errand(Parcel((ask,), tag, before), Parcel((*past, ask.whole), tag))
+        return RecoverableRequest(Request((ask,), tag, before), Request((*past, ask.whole), tag))
 
     def _absorb(self, asks: Iterable[Ask], outcome: Outcome, seconds: float) -> Mapping[str, Any]:
         """Go on with the replies that came; what is told of the exchange."""
@@ -240,28 +244,33 @@ class Strategy(strategy.Strategy):
         metrics = judge(round_, self.arrays)
         if metrics is not None:
             _log.info("round %d: %s", round_, metrics)
-            line = {"round": round_, **self._standing(), "metrics": dict(metrics)}
+            line = {**self._result_line(), "metrics": dict(metrics)}
             self.progress = replace(self.progress, lines=(*self.progress.lines, line))
 
-    def _standing(self) -> dict[str, Any]:
-        """What is known of the global model without data, as results have it."""
+    def _result_line(self) -> dict[str, Any]:
+        """The line of results without what is measured on data, which the user's own function returns."""
         progress, state, graph = self.progress, self.progress.state, self._expected.graph
-        models = state.models or (state.weights,)
-        found, final = graph.widths_in(models[0]), not self.algorithm.asks(state)
-        return {
-            "method": type(self.algorithm).__name__.lower(),
-            "bytes_up": progress.traffic.up,
-            "bytes_down": progress.traffic.down,
-            "clients": len(progress.lines[-1]["answered"]),
-            "local_epochs": progress.traffic.local_epochs,
-            "samples_seen": progress.traffic.samples_seen,
-            "parameters": parameters(models),
-            "client_parameters": self._expected.parameters({}),
-            "widths": {group: [width, found[group]] for group, width in graph.widths.items()},
-            "seconds": round(progress.seconds, 3),
-            "final": final,
-            **(progress.traffic.of(range(1 + max(progress.traffic.by_client))) if final else {}),
-        }
+        found, final = graph.widths_in(state.models[0]), not self.algorithm.asks(state)
+        by_client: dict[str, Any] = progress.traffic.of(range(1 + max(progress.traffic.by_client))) if final else {}
+        line = ResultLine(
+            method=type(self.algorithm).__name__.lower(),
+            round=state.round,
+            accuracy=math.nan,
+            loss=None,
+            bytes_up=progress.traffic.up,
+            bytes_down=progress.traffic.down,
+            clients=len(progress.lines[-1]["answered"]),
+            local_epochs=progress.traffic.local_epochs,
+            samples_seen=progress.traffic.samples_seen,
+            parameters=parameters(state.models),
+            client_parameters=self._expected.parameters({}),
+            widths={group: [width, found[group]] for group, width in graph.widths.items()},
+            seconds=round(progress.seconds, 3),
+            final=final,
+            **by_client,
+        )
+        values = line.to_dict(optional=by_client.keys())
+        return {name: value for name, value in values.items() if name not in ("accuracy", "loss")}
 
 
 def _plan(algorithm: Algorithm) -> str:

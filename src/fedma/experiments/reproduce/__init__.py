@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
-from fedma.experiments.callback import Watch
+from fedma.experiments.callback import Callback
 from fedma.experiments.reproduce.ablation import ABLATION
 from fedma.experiments.reproduce.bias import BIAS
 from fedma.experiments.reproduce.cell import Experiment, Scale
@@ -36,7 +36,7 @@ PAPER_SEEDS = (0, 1, 2)
 
 def reproduce(
     name: str,
-    watch: Watch,
+    callback: Callback,
     *,
     out: Path,
     scale: Scale = "small",
@@ -51,7 +51,7 @@ def reproduce(
 
     Args:
         name: one of `EXPERIMENTS`.
-        watch: hears of progress.
+        callback: hears of progress.
         out: the folder of all experiments.
         scale: "small" takes two cores an hour or two; "medium", of those that have it, one GPU half an hour; "paper" is
             the full setting.
@@ -75,4 +75,4 @@ def reproduce(
     seeds = tuple(dict.fromkeys(seeds)) or (PAPER_SEEDS if scale == "paper" else experiment.seeds)
     changes = {"workers": workers or (1 if jobs > 1 else 0), **changes}
     folder = out / name / scale
-    return Reproduction(name, experiment, folder, scale, seeds, data_folder, changes, watch, jobs, lines).run()
+    return Reproduction(name, experiment, folder, scale, seeds, data_folder, changes, callback, jobs, lines).run()

@@ -6,7 +6,7 @@ from typing import Any
 
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale
 from fedma.experiments.reproduce.mnist_lenet import SCALES
-from fedma.report import Course
+from fedma.report import LearningCurves
 
 ROUNDS = 3
 IMAGES: dict[Scale, int | None] = {"small": 4000, "paper": None}
@@ -34,4 +34,4 @@ def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
     return [Cell(line, replace(base, **changes)) for line, changes in CHANGES.items()]
 
 
-ABLATION = Experiment("FedMA's options: MNIST, LeNet, 5 clients", _cells, Course())
+ABLATION = Experiment("FedMA's options: MNIST, LeNet, 5 clients", _cells, LearningCurves())

@@ -14,12 +14,12 @@ from fedma.data import Dataset, load
 from fedma.data.bias import oversampled, skewed_shares, with_grey
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale
 from fedma.experiments.reproduce.cifar10 import base, with_method
-from fedma.experiments.settings import Method, Settings
+from fedma.experiments.settings import MethodName, Settings
 from fedma.report import Ends
 
 Kind = Literal["skewed", "balanced", "oversampled"]
 SPLITS: dict[str, Literal["domain", "classes"]] = {"by domain": "domain", "by dominated classes": "classes"}
-FEDERATED: dict[str, Method] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox", "Ensemble": "ensemble"}
+FEDERATED: dict[str, MethodName] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox", "Ensemble": "ensemble"}
 
 IMAGES = 6000
 """At the small scale."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fedma.data import Dataset
-from fedma.experiments.settings import Method, Settings
+from fedma.experiments.settings import MethodName, Settings
 from fedma.report import Drawing
 
 Scale = Literal["small", "medium", "paper"]
@@ -33,7 +33,7 @@ class Cell:
     data: Callable[[Settings], Dataset] | None = None
 
     @property
-    def method(self) -> Method:
+    def method(self) -> MethodName:
         """The one method."""
         (method,) = self.settings.method
         return method
@@ -64,6 +64,6 @@ class Experiment:
     scales: tuple[Scale, ...] = ("small", "paper")
 
 
-def cell(line: str, method: Method, base: Settings, *, x: float | str | None = None, **changes: Any) -> Cell:
+def cell(line: str, method: MethodName, base: Settings, *, x: float | str | None = None, **changes: Any) -> Cell:
     """A cell of a method: the base settings with changes."""
     return Cell(line, replace(base, method=(method,), **changes), x)

@@ -10,10 +10,10 @@ from typing import Any
 from fedma.data import Dataset
 from fedma.errors import InputError, MatchingError, ReplyError
 from fedma.experiments import checkpoint
-from fedma.experiments.callback import SILENT, Watch
+from fedma.experiments.callback import SILENT, Callback
 from fedma.experiments.run import resume, run
-from fedma.experiments.settings import Method, Settings
-from fedma.report import Evaluation, read
+from fedma.experiments.settings import MethodName, Settings
+from fedma.report import ResultLine, read
 from fedma.report.results import RECORD
 
 MACHINE = ("workers", "device")
@@ -27,7 +27,7 @@ FAILED = "failure"
 
 
 def finish(
-    folder: Path, settings: Settings, make: Callable[[Settings], Dataset] | None, watch: Watch = SILENT
+    folder: Path, settings: Settings, make: Callable[[Settings], Dataset] | None, callback: Callback = SILENT
 ) -> list[dict[str, Any]]:
     """Run a cell, go on with it, or leave it where it is done; its models are not kept.
 
@@ -48,9 +48,9 @@ def finish(
     dataset = None if make is None else make(settings)
     try:
         if facts:
-            resume(folder, watch, workers=settings.workers, dataset=dataset)
+            resume(folder, callback, workers=settings.workers, dataset=dataset)
         else:
-            run(given, folder, watch, dataset=dataset)
+            run(given, folder, callback, dataset=dataset)
     except (ReplyError, MatchingError) as error:
         folder.mkdir(exist_ok=True)
         known = {"settings": asdict(given), "finished": None, FAILED: str(error)}
@@ -67,7 +67,7 @@ def failure(folder: Path) -> str | None:
     return why
 
 
-def evaluations(folder: Path, method: Method) -> tuple[Evaluation, ...]:
+def evaluations(folder: Path, method: MethodName) -> tuple[ResultLine, ...]:
     """A cell's, as far as it came; one that failed may have none."""
     try:
         return read(folder).of(method)

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from fedma.experiments.reproduce.cell import Scale
-from fedma.experiments.settings import Method, Settings
+from fedma.experiments.settings import MethodName, Settings
 
-_ROUNDS: dict[Scale, dict[Method, int]] = {
+_ROUNDS: dict[Scale, dict[MethodName, int]] = {
     "small": {"fedma": 3, "ensemble": 1},
     "paper": {"fedma": 12, "ensemble": 1},
 }
@@ -22,6 +22,6 @@ def base(scale: Scale, *, limit: int, **changes: Any) -> Settings:
     return replace(small, batch_size=32, limit=limit, test_limit=4000)
 
 
-def with_method(settings: Settings, method: Method, scale: Scale) -> Settings:
+def with_method(settings: Settings, method: MethodName, scale: Scale) -> Settings:
     """For this method, with its number of rounds."""
     return replace(settings, method=(method,), rounds=_ROUNDS[scale].get(method, settings.rounds))

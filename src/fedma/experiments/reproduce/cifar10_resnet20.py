@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale, cell
 from fedma.experiments.settings import Settings
-from fedma.report import Course
+from fedma.report import LearningCurves
 
 _BASE = Settings(data="cifar10", model="resnet20", clients=4, partition="dirichlet-paper", alpha=0.5, lr=0.05)
 SCALES: dict[Scale, Settings] = {
@@ -34,4 +34,4 @@ def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
     ]
 
 
-CIFAR10_RESNET20 = Experiment("One round: CIFAR-10, ResNet-20, 4 clients", _cells, Course())
+CIFAR10_RESNET20 = Experiment("One round: CIFAR-10, ResNet-20, 4 clients", _cells, LearningCurves())

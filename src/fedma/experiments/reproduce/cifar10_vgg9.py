@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from fedma.experiments.reproduce.learning_curves import Task, course
+from fedma.experiments.reproduce.learning_curves import CurveSetup, learning_curves
 from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="cifar10", model="vgg9", clients=16, partition="dirichlet-paper", alpha=0.5)
 
-CIFAR10_VGG9 = course(
+CIFAR10_VGG9 = learning_curves(
     "CIFAR-10, VGG-9, 16 clients",
     {
-        "small": Task(
+        "small": CurveSetup(
             # Of batches of 16 or 32 a client has too few for the network to leave its first plateau.
             replace(_BASE, rounds=5, batch_size=8, limit=6000, test_limit=2000, precision="bf16"),
             fedma_rounds=3,
@@ -21,7 +21,7 @@ CIFAR10_VGG9 = course(
             local_epochs=(5,),
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
         ),
-        "medium": Task(
+        "medium": CurveSetup(
             replace(_BASE, rounds=6, batch_size=64, precision="bf16"),
             fedma_rounds=4,
             fedma={"grow": False, "retrain_epochs": 3, "output_epochs": 5},
@@ -29,7 +29,7 @@ CIFAR10_VGG9 = course(
             local_epochs=(5,),
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.003,)},
         ),
-        "paper": Task(
+        "paper": CurveSetup(
             replace(_BASE, rounds=50, batch_size=64, augment=True),
             fedma_rounds=30,
             lr=(0.003, 0.01, 0.03),

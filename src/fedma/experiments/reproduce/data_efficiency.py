@@ -8,10 +8,10 @@ from dataclasses import replace
 from fedma.data import Dataset, load, partition
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale
 from fedma.experiments.reproduce.cifar10 import base, with_method
-from fedma.experiments.settings import Method, Settings
+from fedma.experiments.settings import MethodName, Settings
 from fedma.report import Ends
 
-LINES: dict[str, Method] = {
+LINES: dict[str, MethodName] = {
     "FedMA": "fedma",
     "FedAvg": "fedavg",
     "FedProx": "fedprox",

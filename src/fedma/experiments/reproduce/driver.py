@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
-from fedma.experiments.callback import Watch
+from fedma.experiments.callback import Callback
 from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experiment, Scale
 from fedma.experiments.reproduce.cell_folder import environment, evaluations, failure, finish
 from fedma.experiments.reproduce.jobs import side_by_side
@@ -33,7 +33,7 @@ class Reproduction:
         wanted: seeds to run; what the result file has of others is kept.
         data_folder: where data lie, in a folder of their name each; None for the hub.
         changes: settings of this machine: how many workers, which device.
-        watch: hears of progress.
+        callback: hears of progress.
         jobs: how many cells to run side by side.
         lines: which lines to run of the wanted seeds; none for all.
     """
@@ -45,7 +45,7 @@ class Reproduction:
     wanted: Sequence[int]
     data_folder: Path | None
     changes: Mapping[str, Any]
-    watch: Watch
+    callback: Callback
     jobs: int = 1
     lines: Sequence[str] = ()
 
@@ -112,7 +112,7 @@ class Reproduction:
         folder = self._folder(cell, seed, tuning=tuning)
         if known := self._known(cell, seed, tuning=tuning):
             return known
-        finish(folder, self._settings(cell, seed), cell.data, self.watch)
+        finish(folder, self._settings(cell, seed), cell.data, self.callback)
         return Measured(cell.line, cell.x, seed, tuning, evaluations(folder, cell.method), failure(folder))
 
     def _side_by_side(self, cells: Sequence[tuple[Cell, int]], *, tuning: bool) -> None:
@@ -126,7 +126,7 @@ class Reproduction:
         ]
         for lines in side_by_side(self.jobs, finish, arguments):
             for line in lines:
-                self.watch.result(line)
+                self.callback.result(line)
 
     @cached_property
     def _earlier(self) -> tuple[dict[tuple[Any, ...], Measured], dict[str, Any]]:

@@ -11,17 +11,17 @@ from functools import partial
 from typing import Any
 
 from fedma.experiments.reproduce.cell import Cell, Cells, Chosen, Experiment, Scale, cell
-from fedma.experiments.settings import Method, Settings
-from fedma.report import Course
+from fedma.experiments.settings import MethodName, Settings
+from fedma.report import LearningCurves
 
-TUNED: dict[str, Method] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox"}
-SERVERS: dict[str, Method] = {"FedAvgM": "fedavgm", "FedAdam": "fedadam"}
+TUNED: dict[str, MethodName] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox"}
+SERVERS: dict[str, MethodName] = {"FedAvgM": "fedavgm", "FedAdam": "fedadam"}
 SERVER_LR: Mapping[str, Sequence[float]] = {"FedAvgM": (0.3, 1.0), "FedAdam": (0.003, 0.01)}
 """Of FedAvgM and FedAdam, to choose from."""
 
 
 @dataclass(frozen=True)
-class Task:
+class CurveSetup:
     """A data set with a model, at one scale.
 
     Attributes:
@@ -46,19 +46,19 @@ class Task:
     server_lr: Mapping[str, Sequence[float]] = field(default_factory=lambda: SERVER_LR)
     apart: bool = True
 
-    def rounds(self, method: Method, *, tuning: bool) -> int:
+    def rounds(self, method: MethodName, *, tuning: bool) -> int:
         """How many; half of them while tuning."""
         rounds = self.fedma_rounds if method == "fedma" else self.base.rounds
         return -(-rounds // 2) if tuning else rounds
 
 
-def course(title: str, scales: Mapping[Scale, Task], **more: Any) -> Experiment:
+def learning_curves(title: str, scales: Mapping[Scale, CurveSetup], **more: Any) -> Experiment:
     """The experiment of a task at its scales."""
     stages: tuple[Cells, ...] = (partial(_grid, scales), partial(_servers, scales))
-    return Experiment(title, partial(_cells, scales), Course(), stages, scales=tuple(scales), **more)
+    return Experiment(title, partial(_cells, scales), LearningCurves(), stages, scales=tuple(scales), **more)
 
 
-def _grid(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
+def _grid(scales: Mapping[Scale, CurveSetup], scale: Scale, chosen: Chosen) -> list[Cell]:
     """Learning rate and local epochs, for each method."""
     task = scales[scale]
     base = replace(task.base, **task.tuning)
@@ -69,7 +69,7 @@ def _grid(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Ce
     ]  # fmt: skip
 
 
-def _servers(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
+def _servers(scales: Mapping[Scale, CurveSetup], scale: Scale, chosen: Chosen) -> list[Cell]:
     """The server's learning rate, at FedAvg's settings."""
     task = scales[scale]
     rounds = task.rounds("fedavg", tuning=True)
@@ -80,7 +80,7 @@ def _servers(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list
     ]
 
 
-def _cells(scales: Mapping[Scale, Task], scale: Scale, chosen: Chosen) -> list[Cell]:
+def _cells(scales: Mapping[Scale, CurveSetup], scale: Scale, chosen: Chosen) -> list[Cell]:
     task = scales[scale]
     given = {name: getattr(task.base, name) for name in task.tuning}
     tuned = {

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from fedma.experiments.reproduce.cell import Cell, Chosen, Experiment, Scale, cell
-from fedma.experiments.settings import Method, Settings
+from fedma.experiments.settings import MethodName, Settings
 from fedma.report import Ends
 
-LINES: dict[str, Method] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox"}
+LINES: dict[str, MethodName] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox"}
 
 _BASE = Settings(data="cifar10", partition="dirichlet-paper", alpha=0.5)
 SCALES: dict[Scale, Settings] = {

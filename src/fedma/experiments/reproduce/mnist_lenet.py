@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from fedma.experiments.reproduce.cell import Scale
-from fedma.experiments.reproduce.learning_curves import Task, course
+from fedma.experiments.reproduce.learning_curves import CurveSetup, learning_curves
 from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="mnist", model="lenet", clients=5, partition="dirichlet-paper", alpha=0.5)
 
-SCALES: dict[Scale, Task] = {
-    "small": Task(
+SCALES: dict[Scale, CurveSetup] = {
+    "small": CurveSetup(
         replace(_BASE, rounds=10, batch_size=32, limit=30_000, test_limit=5000),
         fedma_rounds=5,
         lr=(0.01, 0.03),
@@ -17,7 +17,7 @@ SCALES: dict[Scale, Task] = {
         fedma={"grow": False},
         tuning={"limit": 10_000},
     ),
-    "paper": Task(
+    "paper": CurveSetup(
         replace(_BASE, rounds=30, batch_size=64),
         fedma_rounds=18,
         lr=(0.003, 0.01, 0.03),
@@ -25,4 +25,4 @@ SCALES: dict[Scale, Task] = {
         ablations={"FedMA, no growth": {"grow": False}, "FedMA, reference constants": {"hyper": "reference"}},
     ),
 }
-MNIST_LENET = course("MNIST, LeNet, 5 clients", SCALES, seeds=(0,))
+MNIST_LENET = learning_curves("MNIST, LeNet, 5 clients", SCALES, seeds=(0,))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedma.experiments.reproduce.learning_curves import Task, course
+from fedma.experiments.reproduce.learning_curves import CurveSetup, learning_curves
 from fedma.experiments.settings import Settings
 
 _BASE = Settings(data="shakespeare", model="char-lstm", partition="natural")
@@ -18,10 +18,10 @@ _AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "FedMA, by input weights": {"recurrent": False},
 }
 
-SHAKESPEARE_LSTM = course(
+SHAKESPEARE_LSTM = learning_curves(
     "Shakespeare, LSTM, a role a client",
     {
-        "small": Task(
+        "small": CurveSetup(
             replace(_BASE, clients=8, rounds=8, batch_size=25, limit=1000, test_limit=1000, precision="bf16"),
             fedma_rounds=4,
             lr=(0.3, 0.8),
@@ -30,7 +30,7 @@ SHAKESPEARE_LSTM = course(
             ablations={**_AS_PUBLISHED, **_APART, "FedMA, growing": {"grow": True}},
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
         ),
-        "medium": Task(
+        "medium": CurveSetup(
             replace(_BASE, clients=66, rounds=6, batch_size=50, limit=400, test_limit=100),
             fedma_rounds=3,
             fedma={**_FEDMA, "retrain_epochs": 2, "output_epochs": 6},
@@ -39,7 +39,7 @@ SHAKESPEARE_LSTM = course(
             local_epochs=(5,),
             server_lr={"FedAvgM": (1.0,), "FedAdam": (0.01,)},
         ),
-        "paper": Task(
+        "paper": CurveSetup(
             replace(_BASE, clients=66, rounds=30, batch_size=50),
             fedma_rounds=18,
             lr=(0.25, 0.5, 0.8),
