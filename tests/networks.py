@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fedma.models import build
+from fedma.seeds import global_generator
 
 
 class Residual(nn.Module):
@@ -124,6 +125,5 @@ def made(name: str, *, seed: int) -> nn.Module:
     """A freshly initialised network of this file or of `fedma.models`."""
     if name not in NETWORKS:
         return build(name, (1, 8, 8), 3, seed=seed)
-    with torch.random.fork_rng():
-        torch.random.manual_seed(seed)
+    with global_generator(seed):
         return NETWORKS[name]()

@@ -10,7 +10,7 @@ from federation import outputs, texts
 from fedma.errors import GraphError, InputError, MatchingError
 from fedma.models import build
 from fedma.models.networks import mlp
-from fedma.seeds import generator
+from fedma.seeds import generator, global_generator
 from fedma.units import units, weights
 from networks import made
 
@@ -20,8 +20,7 @@ INPUTS = torch.randn(5, 1, 8, 8, generator=generator(0, "inputs"))
 
 
 def network(name: str, seed: int) -> torch.nn.Module:
-    with torch.random.fork_rng():
-        torch.random.manual_seed(seed)
+    with global_generator(seed):
         if name == "deep":
             return mlp((1, 8, 8), 4, hidden=(7, 9, 6)).double()
         return build(name, (1, 8, 8), 4, seed=seed).double()
@@ -105,8 +104,7 @@ def test_a_model_that_outweighs_all_others_is_the_fused_one(name: str, grow: boo
 
 
 def test_models_of_different_widths_fuse() -> None:
-    with torch.random.fork_rng():
-        torch.random.manual_seed(0)
+    with global_generator(0):
         models = [mlp((1, 8, 8), 4, hidden=(width, width + 2)) for width in (5, 8, 6)]
     fusion = fedma.fuse(models, INPUTS)
     assert fusion.widths["fc1"] >= 8

@@ -16,7 +16,7 @@ from federation_models import running_sums
 from fedma.cli import main
 from fedma.errors import GraphError, InputError, MatchingError
 from fedma.models import build
-from fedma.seeds import generator
+from fedma.seeds import generator, global_generator
 from fedma.units import units, weights
 
 X = torch.randn(3, 6, generator=generator(0, "inputs"))
@@ -25,8 +25,7 @@ MATCHERS = ["bbp", "rebasin", "c2m3", "identity"]
 
 
 def drawn(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.random.manual_seed(seed)
+    with global_generator(seed):
         return make()
 
 

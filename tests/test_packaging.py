@@ -12,8 +12,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 NAMED = re.compile(r"fedma\[([a-z,]+)\]")
 
 
-def test_the_version_is_the_packages_own() -> None:
-    assert fedma.__version__ == PROJECT["version"]
+def test_the_version_stands_in_the_package_alone() -> None:
+    assert PROJECT["dynamic"] == ["version"]
+    assert "version" not in PROJECT
+    assert not re.search("^version:", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", fedma.__version__)
 
 
 def test_types_go_with_the_package() -> None:

@@ -47,5 +47,5 @@ def folder_of(package: str, *, extra: str) -> Path:
 
 def missing(module: str, *, extra: str, why: str = "is not installed") -> MissingExtra:
     """The error to raise when a package is missing: it names the package, its purpose and the extra to install."""
-    package = module.partition(".")[0]
+    package = "tensorboard" if extra == "tensorboard" else module.partition(".")[0]
     return MissingExtra(f"{_PURPOSE[extra]} needs {package}, which {why}; pip install 'fedma[{extra}]'")

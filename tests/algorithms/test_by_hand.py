@@ -15,7 +15,7 @@ from federation import CLASSES, assert_equal, split, texts
 from fedma.algorithms import Client, FedMA
 from fedma.matching import Matcher, Matching
 from fedma.models.sequences import Recurrent
-from fedma.seeds import generator, number
+from fedma.seeds import generator, global_generator, number
 from fedma.training import Schedule, fit
 from fedma.units import Weights, units, weights
 from networks import made
@@ -40,8 +40,7 @@ def federation(name: str) -> tuple[list[Client], list[nn.Module]]:
 def _model(name: str, seed: int) -> nn.Module:
     if name != "lstm":
         return made(name, seed=seed)
-    with torch.random.fork_rng():
-        torch.random.manual_seed(seed)
+    with global_generator(seed):
         return Recurrent((7,), CLASSES, vocabulary=12, hidden=9, embedding=5)
 
 

@@ -17,7 +17,7 @@ from fedma.experiments.callback import ExchangeStart, Silent
 from fedma.experiments.federation import _device
 from fedma.experiments.run import run
 from fedma.experiments.run_folder import load_model
-from fedma.experiments.settings import Settings, from_toml
+from fedma.experiments.settings import MethodName, Settings, from_toml
 from fedma.methods import METHODS
 from fedma.training import evaluate
 
@@ -121,7 +121,7 @@ def test_a_server_whose_own_steps_diverge_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["fedma", "pfnm"])
-def test_a_model_of_which_no_units_can_be_matched_is_refused(method: Method, tmp_path: Path) -> None:
+def test_a_model_of_which_no_units_can_be_matched_is_refused(method: MethodName, tmp_path: Path) -> None:
     settings = replace(QUICK, model="federation_models:running_sums", method=("fedavg", method))
     with pytest.raises(GraphError, match=r"those of '1.weight' stay in place \(cumsum\)"):
         run(settings, tmp_path / "run", Silent())

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedma.algorithms import State
+from fedma.algorithms import FedMAState
 from fedma.engines import Traffic
 from fedma.errors import CheckpointError, InputError
-from fedma.experiments import checkpoint, record
+from fedma.experiments import checkpoint, run_folder
 from fedma.experiments.callback import Silent
 from fedma.experiments.run import resume, run
 from fedma.experiments.run_state import RunState
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_is_named_and_costs_nothing(
     folder = tmp_path / "run"
     with monkeypatch.context() as context:
         if full == "save_file":
-            context.setattr(record, "save_file", no_room)
+            context.setattr(run_folder, "save_file", no_room)
         else:
             opened = Path.open
             context.setattr(
@@ -100,25 +100,25 @@ values = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just(()), st.just({}),
     st.just(torch.zeros(2)),
 )  # fmt: skip
-GOOD = RunState("fedma", State(round=1, weights={"a": torch.ones(1)}), Traffic(1, 2, 3, 4)).to_dict()
+GOOD = RunState("fedma", FedMAState(round=1, weights={"a": torch.ones(1)}), Traffic(1, 2, 3, 4)).to_dict()
 
 
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(
     st.dictionaries(st.sampled_from([*GOOD, "x"]), values),
-    st.dictionaries(st.sampled_from([*GOOD["state"], "first"]), values),
+    st.dictionaries(st.sampled_from([*GOOD["state"], "maps", "first"]), values),
 )
-def test_a_standing_of_other_types_is_told_from_a_good_one(top: dict[str, Any], state: dict[str, Any]) -> None:
+def test_a_run_state_of_other_types_is_told_from_a_good_one(top: dict[str, Any], state: dict[str, Any]) -> None:
     try:
-        found = RunState.from_dict({**GOOD, "state": {**GOOD["state"], **state}, **top})
+        found = RunState.from_dict({**GOOD, "state": {**GOOD["state"], **state}, **top}, FedMAState)
     except (KeyError, TypeError):
         return
     assert {type(value) for value in (found.state.round, found.state.exchange, found.spent)} == {int}
     assert type(found.state.weights) is dict
 
 
-def test_a_standing_comes_back() -> None:
-    assert RunState.from_dict(GOOD).to_dict() == GOOD
+def test_a_run_state_comes_back() -> None:
+    assert RunState.from_dict(GOOD, FedMAState).to_dict() == GOOD
 
 
 def test_checkpoints_are_refused_before_anything_is_overwritten(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from fedma.matching.prior import read_prior
 from fedma.matching.quadratic import Quadratic
 from fedma.matching.recurrent import gates, refine
 from fedma.models.sequences import Recurrent
-from fedma.seeds import generator
+from fedma.seeds import generator, global_generator
 from fedma.units import units
 from fedma.units import weights as weights_of
 from matching.made import gauss, pairs, seeds
@@ -71,8 +71,7 @@ def test_planted_orders_are_recovered(width: int, clients: int, noise: float, li
 
 @pytest.mark.parametrize(("noise", "grow"), [(1.5, False), (1.0, True)])
 def test_noisy_copies_of_a_network_are_fused_in_their_true_order(noise: float, grow: bool) -> None:
-    with torch.random.fork_rng():
-        torch.random.manual_seed(0)
+    with global_generator(0):
         model = Recurrent((7,), 4, vocabulary=12, hidden=64, embedding=5)
     x = torch.randint(12, (3, 7), generator=generator(0, "tokens"))
     graph, draw = units(model, x), generator(0, "copies")

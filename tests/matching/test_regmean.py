@@ -11,7 +11,7 @@ from fedma.errors import InputError
 from fedma.matching.regmean import regression_means
 from fedma.models import build
 from fedma.models.networks import mlp
-from fedma.seeds import generator
+from fedma.seeds import generator, global_generator
 from fedma.units import units, weights
 from networks import made
 
@@ -21,8 +21,7 @@ INPUTS = torch.randn(6, 1, 8, 8, generator=generator(0, "inputs"), dtype=torch.f
 
 
 def network(name: str, seed: int) -> torch.nn.Module:
-    with torch.random.fork_rng():
-        torch.random.manual_seed(seed)
+    with global_generator(seed):
         model = mlp((1, 8, 8), 4, hidden=(7, 9)) if name == "deep" else build(name, (1, 8, 8), 4, seed=seed)
         return model.double()
 
@@ -125,8 +124,7 @@ def test_regression_means_read_nearest_to_what_each_client_reads() -> None:
 
 def test_a_client_counts_only_where_it_owns_units() -> None:
     """Widths 3 and 5 in the second layer: rows of slots that one client owns are that client's."""
-    with torch.random.fork_rng():
-        torch.random.manual_seed(0)
+    with global_generator(0):
         models = [mlp((1, 8, 8), 4, hidden=(4, width)).double() for width in (3, 5)]
     moments = [fedma.moments(model, [batch(seed)]) for seed, model in enumerate(models)]
     fusion = fedma.fuse(models, INPUTS, fitted=False, moments=moments, max_growth=1)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fedma.seeds import generator, number
+from fedma.seeds import generator, global_generator, number
 
 ZOO = {}
 
@@ -16,8 +16,7 @@ def entry(*inputs, **keywords):
         def made():
             random = generator(0, "zoo inputs", build.__name__)
             named = {name: _input(spec, random) for name, spec in keywords.items()}
-            with torch.random.fork_rng(devices=[]):
-                torch.random.manual_seed(number(0, "zoo", build.__name__))
+            with global_generator(number(0, "zoo", build.__name__)):
                 return build(), named or tuple(_input(spec, random) for spec in inputs)
 
         ZOO[build.__name__] = made

@@ -7,6 +7,7 @@ import torch
 from work import MODELS, SEED, Task, Work
 
 from fedma.data import Dataset, load, partition
+from fedma.seeds import global_generator
 
 MNIST, CIFAR, SHAKESPEARE = "mnist", "cifar10", "shakespeare"
 WORKS = (
@@ -35,8 +36,7 @@ def prepared(work: Work, data: Path, folder: Path) -> Path:
 def _task(work: Work, folder: Path) -> Task:
     dataset, parts = _divided(work, folder)
     classes = len(dataset.classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(SEED)
+    with global_generator(SEED):
         weights = MODELS[work.model](classes).state_dict()
     splits = [(_ready(split.inputs), split.labels) for split in (dataset.train, dataset.test)]
     return Task(work, splits[0], splits[1], parts, classes, weights)

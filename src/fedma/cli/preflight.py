@@ -4,7 +4,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from fedma.errors import InputError, MissingExtra
+from fedma.errors import InputError
+from fedma.optional_dependencies import missing
 
 
 def check_writable(folder: Path, *, flag: str = "--out") -> None:
@@ -31,4 +32,4 @@ def check_figures() -> None:
         MissingExtra: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise MissingExtra("figures need matplotlib, which is not installed; pip install 'fedma[report]'")
+        raise missing("matplotlib", extra="report")

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeEla
 from rich.text import Text
 
 from fedma.algorithms import Reply
-from fedma.errors import MissingExtra
 from fedma.experiments.callback import Callback, ExchangeStart, Silent
+from fedma.optional_dependencies import imported
 
 
 @contextmanager
@@ -137,11 +137,7 @@ class Board(Silent):
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
         self._writer: Any = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtra("--tensorboard needs TensorBoard: pip install 'fedma[tensorboard]'") from error
-        self._open = SummaryWriter
+        self._open = imported("torch.utils.tensorboard", extra="tensorboard").SummaryWriter
 
     def result(self, line: Mapping[str, Any]) -> None:
         """Write them."""

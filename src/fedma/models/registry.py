@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fedma.errors import InputError
 from fedma.models import networks, residual, sequences
-from fedma.seeds import number
+from fedma.seeds import global_generator, number
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,7 @@ def build(
     """
     factory = _users(name) if ":" in name else _factory(name, tuple(input_shape), classes, vocabulary)
     # PyTorch's initialisers draw from the global generator only: borrow it and give it back as it was.
-    with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(number(seed, "init", "common" if client is None else client))
+    with global_generator(number(seed, "init", "common" if client is None else client)):
         try:
             model = factory()
         except Exception as error:

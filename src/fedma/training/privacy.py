@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedma.errors import InputError, MissingExtra
+from fedma.errors import InputError
+from fedma.optional_dependencies import imported
 from fedma.seeds import generator
 
 
@@ -78,10 +79,7 @@ class Privacy:
             return 0.0
         if not self.noise:
             return math.inf
-        try:
-            import dp_accounting
-        except ModuleNotFoundError as error:
-            raise MissingExtra("the privacy accountant needs dp-accounting: pip install 'fedma[privacy]'") from error
+        dp_accounting = imported("dp_accounting", extra="privacy")
         return float(dp_accounting.get_epsilon_gaussian(self.noise / 2 / math.sqrt(messages), delta))
 
 

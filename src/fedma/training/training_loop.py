@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedma.data import Split
 from fedma.errors import InputError
-from fedma.seeds import generator
+from fedma.seeds import generator, global_generator
 from fedma.training.augment import augment
 from fedma.training.compute import Compute
 from fedma.training.optimizer import optimizer
@@ -65,7 +65,7 @@ def fit(
             "a client with a single sample cannot train batch normalisation: give it more, or leave it out"
         )
     draw = generator(seed, *name, "order")
-    with _held(model, frozen), _drawing(draw.initial_seed(), compute.device):
+    with _held(model, frozen), global_generator(draw.initial_seed(), device=compute.device):
         step = _Step(model.train(), trained, schedule, compute)
         for _ in range(schedule.epochs):
             order = rows[torch.randperm(len(rows), generator=draw)]
@@ -136,11 +136,3 @@ def _held(model: nn.Module, names: Collection[str]) -> Iterator[None]:
     finally:
         for tensor in held:
             tensor.requires_grad_(True)
-
-
-@contextmanager
-def _drawing(seed: int, device: str) -> Iterator[None]:
-    """Inside, layers such as dropout, which know PyTorch's global generators only, draw by this seed."""
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.random.manual_seed(seed)
-        yield

@@ -14,7 +14,7 @@ from fedma.algorithms import Ask, Client, Reply
 from fedma.data import Split, model_inputs
 from fedma.engines.flower.records import LOST, STALE, Request, answer, arrays, refusal, tensors
 from fedma.errors import InputError
-from fedma.seeds import number
+from fedma.seeds import global_generator, number
 from fedma.training import Compute, Schedule, choose
 from fedma.units import UnitGraph, Weights, rebuild, units, weights
 
@@ -109,8 +109,7 @@ class _Site:
     ) -> None:
         data = data_fn(context)
         # A model function of the user's own draws from PyTorch's global generator: the same weights, whenever it does.
-        with torch.random.fork_rng(devices=[]):
-            torch.random.manual_seed(number(seed, "init", client))
+        with global_generator(number(seed, "init", client)):
             template = model_fn(context)
         example = model_inputs(data.inputs[:2])
         with torch.no_grad():
@@ -130,8 +129,7 @@ class _Site:
             parameter.requires_grad_(parameter.requires_grad and name not in ask.frozen)
         schedule = Schedule.from_dict(ask.schedule)
         draw = number(self.client.seed, "client", ask.client, *ask.name)
-        with torch.random.fork_rng(devices=[]):
-            torch.random.manual_seed(draw)
+        with global_generator(draw):
             told = self.train(self.compute.place(model), self.client.data, Task(schedule, draw)) or {}
         held = {name: tensor.cpu().contiguous() for name, tensor in weights(model).items()}
         seen = schedule.epochs * len(self.client)
