@@ -73,7 +73,7 @@ def main(path: str) -> None:
         torch.optim.SGD(judged.parameters(), lr=1.0),
     )
     first = pytorch_ops.distributed.global_rank == 0
-    np.random.seed(SEED)  # noqa: NPY002 (what pfl draws from)  # noqa: TID251  this simulator knows no other
+    np.random.seed(SEED)  # noqa: NPY002, TID251  (what pfl draws from)
 
     def user(number: int) -> Dataset:
         inputs, labels = task.client(number)
