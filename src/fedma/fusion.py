@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from fedma.errors import GraphError, InputError, MatchingError
 from fedma.matching import Function, Matcher, fuse_weights, original_order
-from fedma.matching.average import class_axes
+from fedma.matching.averaging.owners_mean import class_axes
+from fedma.matching.averaging.regmean import check_moments
+from fedma.matching.by_steps import slots
 from fedma.matching.clients import OnBad, bad_models, check_alike
-from fedma.matching.fusing import TRIES
-from fedma.matching.groups import slots
-from fedma.matching.regmean import check_moments
+from fedma.matching.one_shot import TRIES
 from fedma.norms import settle_spectral_norms
 from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
@@ -74,15 +74,15 @@ def fuse(
         matcher: how units are matched: "bbp", "rebasin", "c2m3", "ot" or "identity", see `Matcher`; or a function of
             one's own, see `fedma.matching.Function`.
         fitted: whether a model's weights on matched units are fitted to the fused units, see
-            `fedma.matching.fitting`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
+            `fedma.matching.averaging.fit_readers`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
         tries: where weights are fitted, in how many orders each group is matched; kept is the matching whose fused
             units explain most of what the next layers read. The time grows with it.
         grow: whether the fused model may be wider than the models.
         max_growth: how many times as wide as the widest model at most; hyper="reference" knows no such bound.
         recurrent: whether recurrent units are matched by what they read of each other, too; see `Matcher`.
         moments: what `fedma.moments` gives of each model: the weights that read units are then averaged by regression
-            (`fedma.matching.regmean`), except those averaged by class. It repairs part of what averaging unlike units
-            loses; fitted weights have gained nothing from it.
+            (`fedma.matching.averaging.regmean`), except those averaged by class. It repairs part of what averaging
+            unlike units loses; fitted weights have gained nothing from it.
         on_bad: "exclude" leaves out models that cannot be fused, as if they were not there: weights that are not
             finite, or far out of scale.
         seed: decides the order in which the models are visited.

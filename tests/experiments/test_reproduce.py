@@ -27,7 +27,7 @@ from fedma.experiments.reproduce.driver import Reproduction
 from fedma.experiments.reproduce.jobs import side_by_side
 from fedma.experiments.settings import Settings
 from fedma.experiments.watch import SILENT, Silent, Watch
-from fedma.matching.steps import steps
+from fedma.matching.step import steps
 from fedma.models import build
 from fedma.report import Course, Ends, read_experiment
 from fedma.units import units

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedma.algorithms.base import State
 from fedma.matching import Step, steps
-from fedma.matching.fitting import can_fit
+from fedma.matching.averaging.fit_readers import can_fit
 from fedma.units import UnitGraph
 from fedma.units.layout import Widths
 

@@ -6,8 +6,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from fedma.matching.averaging.fit_readers import fitted
 from fedma.matching.features import incoming
-from fedma.matching.fitting import fitted
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 

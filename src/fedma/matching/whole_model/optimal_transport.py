@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fedma.errors import MatchingError, MissingExtra
-from fedma.matching.alignment import blocks_first, checked, compared, inner, rows, telling, transform
-from fedma.matching.average import average
+from fedma.matching.averaging.owners_mean import average
 from fedma.matching.features import incoming, left_in_place
+from fedma.matching.slices import blocks_first, checked, compared, inner, rows, telling, transform
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths
 

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from fedma.matching.prior import Array
-from fedma.matching.products import Index
+from fedma.matching.bbp.prior import Array
+from fedma.matching.bbp.product_cache import Index
 
 
 def best_columns(scores: Array, *, maximize: bool = False) -> Index:

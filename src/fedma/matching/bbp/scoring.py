@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedma.matching.prior import Array
-from fedma.matching.products import Index
+from fedma.matching.bbp.prior import Array
+from fedma.matching.bbp.product_cache import Index
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from fedma.matching.prior import Array
+from fedma.matching.bbp.prior import Array
 
 Index = npt.NDArray[np.int64]
 

@@ -6,9 +6,9 @@ from operator import itemgetter
 
 import numpy as np
 
-from fedma.matching.prior import Array
-from fedma.matching.products import Index
-from fedma.matching.solvers import best_columns
+from fedma.matching.arrays import best_columns
+from fedma.matching.bbp.prior import Array
+from fedma.matching.bbp.product_cache import Index
 
 _STEPS = 30
 _GAP = 1e-9

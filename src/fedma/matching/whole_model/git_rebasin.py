@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fedma.matching.alignment import (
+from fedma.matching.by_steps import original_order
+from fedma.matching.features import incoming
+from fedma.matching.slices import (
     assign,
     blocks_first,
     checked,
@@ -17,8 +19,6 @@ from fedma.matching.alignment import (
     telling,
     widest,
 )
-from fedma.matching.features import incoming
-from fedma.matching.groups import original_order
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths

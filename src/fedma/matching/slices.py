@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedma.errors import MatchingError
-from fedma.matching.solvers import best_columns
+from fedma.matching.arrays import best_columns
 from fedma.units import Place, UnitGraph, Weights
 from fedma.units.layout import Maps, Widths, all_in_order, extent, positions
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from fedma.errors import InputError, MatchingError
-from fedma.matching.alignment import blocks_first
-from fedma.matching.bbp import match
+from fedma.matching.bbp.bbp_map import match
 from fedma.matching.features import incoming, left_in_place, outgoing
-from fedma.matching.recurrent import gates, refine
-from fedma.matching.steps import Step
+from fedma.matching.recurrent.refine import gates, refine
+from fedma.matching.slices import blocks_first
+from fedma.matching.step import Step
 from fedma.seeds import generator
 from fedma.units import UnitGraph
 from fedma.units.layout import Maps, Widths
@@ -43,7 +43,7 @@ class Matcher:
         outgoing: a unit's vector also holds its weights into the model's outputs, with the clients' class
             proportions as precisions (PFNM, for networks with one hidden layer).
         recurrent: the matching of recurrent units by their input weights is refined by their recurrent weights
-            (see `fedma.matching.recurrent`), within the same bound on growth.
+            (see `fedma.matching.recurrent.refine`), within the same bound on growth.
         options: further arguments of `fedma.match`: hyper, gamma, sigma, sigma0, mu0, sweeps, ...
         seed: decides the order in which clients are visited.
         function: a matching of one's own, used instead of the named one.

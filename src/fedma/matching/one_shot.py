@@ -7,10 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fedma.matching.average import average
-from fedma.matching.c2m3 import c2m3
-from fedma.matching.features import output_axis
-from fedma.matching.fitting import (
+from fedma.matching.averaging.fit_readers import (
     Target,
     can_fit,
     carry,
@@ -21,12 +18,15 @@ from fedma.matching.fitting import (
     read_products,
     unexplained,
 )
-from fedma.matching.groups import Matcher, match_step, original_order, slots
-from fedma.matching.rebasin import rebasin
-from fedma.matching.regmean import regression_means
-from fedma.matching.steps import Step, steps
-from fedma.matching.transport import ot_fuse
-from fedma.matching.variance import mean_variances
+from fedma.matching.averaging.owners_mean import average
+from fedma.matching.averaging.regmean import regression_means
+from fedma.matching.averaging.running_variance import mean_variances
+from fedma.matching.by_steps import Matcher, match_step, original_order, slots
+from fedma.matching.features import output_axis
+from fedma.matching.step import Step, steps
+from fedma.matching.whole_model.c2m3 import c2m3
+from fedma.matching.whole_model.git_rebasin import rebasin
+from fedma.matching.whole_model.optimal_transport import ot_fuse
 from fedma.seeds import number
 from fedma.units import UnitGraph, Weights
 from fedma.units.activity import Moments
