@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from fedma.errors import MatchingError, MissingExtra
 from fedma.matching import average, original_order
-from fedma.matching.slices import agreement, checked, in_place, transform, widest
+from fedma.matching.slices import transform
 from fedma.matching.whole_model.c2m3 import _ahead, _gradient, _Line, _matrices, _mixed, _Soft, c2m3
 from fedma.matching.whole_model.git_rebasin import Placed, _best, rebasin
 from fedma.matching.whole_model.optimal_transport import ot_fuse, transport
+from fedma.matching.whole_model.weights import agreement, checked, in_place, widest
 from fedma.models.networks import mlp
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights, units, weights

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedma.matching.arrays import Array, Index
 from fedma.matching.bbp.arguments import Hyper, Plan
+from fedma.matching.bbp.checks import OnBad, read_clients
 from fedma.matching.bbp.empirical_bayes import Spread, centred, first_guess, learn
 from fedma.matching.bbp.matching import Matching
-from fedma.matching.bbp.prior import Array, Prior, Variance, read_prior
-from fedma.matching.bbp.product_cache import Index
+from fedma.matching.bbp.prior import Prior, Variance, read_prior
 from fedma.matching.bbp.slots import Slots
 from fedma.matching.bbp.sweep import sweep
-from fedma.matching.clients import OnBad, read_clients
 
 
 def match(

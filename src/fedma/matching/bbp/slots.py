@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from fedma.matching.arrays import log_beta
+from fedma.matching.arrays import Array, Index, log_beta, squares
 from fedma.matching.bbp.empirical_bayes import Spread
-from fedma.matching.bbp.prior import Array, Prior
-from fedma.matching.bbp.product_cache import Index, Products, squares
+from fedma.matching.bbp.prior import Prior
+from fedma.matching.bbp.product_cache import Products
 from fedma.matching.bbp.scoring import Rule
 
 OWN = -1

@@ -5,9 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fedma.errors import MatchingError
-from fedma.matching.arrays import best_columns
-from fedma.matching.bbp.prior import Array
-from fedma.matching.bbp.product_cache import Index
+from fedma.matching.arrays import Array, Index, best_columns
 from fedma.matching.bbp.slots import OWN, Slots
 
 _REFERENCE_WIDTH = 700

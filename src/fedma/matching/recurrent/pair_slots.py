@@ -6,10 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from fedma.errors import InputError
-from fedma.matching.arrays import log_beta
+from fedma.matching.arrays import Array, Index, log_beta, squares
 from fedma.matching.bbp.empirical_bayes import Spread, first_guess, learn
-from fedma.matching.bbp.prior import Array, Prior
-from fedma.matching.bbp.product_cache import Index, squares
+from fedma.matching.bbp.prior import Prior
 from fedma.matching.recurrent.quadratic_assignment import Quadratic
 
 

@@ -6,9 +6,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from fedma.matching.arrays import best_columns
-from fedma.matching.bbp.prior import Array
-from fedma.matching.bbp.product_cache import Index
+from fedma.matching.arrays import Array, Index, best_columns
 
 _STEPS = 30
 _GAP = 1e-9

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fedma.errors import InputError, MatchingError
+from fedma.matching.arrays import Index
 from fedma.matching.bbp.empirical_bayes import centred
 from fedma.matching.bbp.prior import Variance, read_prior
-from fedma.matching.bbp.product_cache import Index
 from fedma.matching.recurrent.pair_slots import Block, Seating
 from fedma.seeds import generator as named_generator
 from fedma.units import UnitGraph

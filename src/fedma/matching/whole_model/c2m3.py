@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from fedma.errors import MatchingError
-from fedma.matching.bbp.prior import Array
-from fedma.matching.slices import agreement, assign, checked, in_place, inner, rows, transform
+from fedma.matching.arrays import Array
+from fedma.matching.slices import inner, rows, transform
 from fedma.matching.whole_model.git_rebasin import Placed, layerwise
+from fedma.matching.whole_model.weights import agreement, assign, checked, in_place
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 

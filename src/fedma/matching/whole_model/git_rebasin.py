@@ -8,17 +8,8 @@ from torch import Tensor
 
 from fedma.matching.by_steps import original_order
 from fedma.matching.features import incoming
-from fedma.matching.slices import (
-    assign,
-    blocks_first,
-    checked,
-    in_place,
-    inner,
-    inner_product,
-    products,
-    telling,
-    widest,
-)
+from fedma.matching.slices import blocks_first, inner, telling
+from fedma.matching.whole_model.weights import assign, checked, in_place, inner_product, products, widest
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths

@@ -10,7 +10,8 @@ from torch import Tensor
 from fedma.errors import MatchingError, MissingExtra
 from fedma.matching.averaging.owners_mean import average
 from fedma.matching.features import incoming, left_in_place
-from fedma.matching.slices import blocks_first, checked, compared, inner, rows, telling, transform
+from fedma.matching.slices import blocks_first, inner, rows, telling, transform
+from fedma.matching.whole_model.weights import checked, compared
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths
 
