@@ -8,6 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "fedma"
 ROOMS = [
     {"errors", "seeds"},
+    {"registry"},
     {"units"},
     {"matching"},
     {"norms"},

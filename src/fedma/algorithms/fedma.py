@@ -12,7 +12,7 @@ from fedma.algorithms.membership import Presence, popular, taking_part
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.robust import Robust
 from fedma.errors import InputError, ReplyError
-from fedma.matching import BY_STEPS, Matcher, original_order
+from fedma.matching import Matcher, original_order
 from fedma.seeds import number
 from fedma.training import Schedule
 from fedma.units import UnitGraph, Weights
@@ -86,11 +86,7 @@ class FedMA:
 
     def __post_init__(self) -> None:
         self.graph.check_movable()
-        if self.matcher.name not in BY_STEPS:
-            raise InputError(
-                f"matcher {self.matcher.name!r} matches whole models, not one group after the other; "
-                f"FedMA needs one of {', '.join(BY_STEPS)}"
-            )
+        self.matcher.check_by_steps()
         if self.fitted and self.rounds > 1:
             raise InputError(
                 f"fitted is for a single round, not {self.rounds}: it makes the output layer's weights so large that a "

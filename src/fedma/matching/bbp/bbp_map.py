@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,6 +110,17 @@ def match(
     best = max(outcomes, key=lambda outcome: outcome.history[-1])
     order = np.arange(len(best.slots.rows)) if hyper == "reference" else _by_first_unit(best.slots.assignments())
     return _answer(best, order, dtype=values[0].dtype, unit=given.unit, matched=list(matched), excluded=excluded)
+
+
+def assignments(rows: Sequence[Tensor], most: int | None, **options: Any) -> tuple[Tensor, ...]:
+    """The matcher "bbp": what `match` assigns, into at most so many slots.
+
+    Args:
+        rows: units × features of each client.
+        most: how many slots there may be; None for any number.
+        options: further arguments of `match`.
+    """
+    return match(rows, max_slots=most, **options).assignments
 
 
 @dataclass(frozen=True)

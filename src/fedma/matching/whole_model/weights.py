@@ -106,11 +106,3 @@ def assign(gain: Tensor) -> Tensor:
     flat = gain.reshape(-1, *gain.shape[-2:]).numpy(force=True)
     columns = [torch.from_numpy(best_columns(matrix, maximize=True)) for matrix in flat]
     return torch.stack(columns).view(gain.shape[:-1])
-
-
-def in_place(graph: UnitGraph, own: Widths, wide: Widths) -> dict[str, Tensor]:
-    """Every unit in the slot of its own number, in every block of the wide model."""
-    return {
-        name: torch.arange(own[name]).expand(*(wide[block] for block in group.per), -1).clone()
-        for name, group in graph.groups.items()
-    }
