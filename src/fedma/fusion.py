@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from fedma.errors import GraphError, InputError, MatchingError
-from fedma.matching import Function, Matcher, fuse_weights, original_order
-from fedma.matching.average import class_axes
+from fedma.matching import Function, Matcher, fuse_weights, original_order, slots
+from fedma.matching.averaging.owners_mean import class_axes
+from fedma.matching.averaging.regmean import check_moments
 from fedma.matching.clients import OnBad, bad_models, check_alike
-from fedma.matching.fusing import TRIES
-from fedma.matching.groups import slots
-from fedma.matching.regmean import check_moments
+from fedma.matching.one_shot import TRIES
+from fedma.matching.registry import DEFAULT, Entry
 from fedma.norms import settle_spectral_norms
 from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
@@ -51,7 +51,7 @@ def fuse(
     *,
     weights: Sequence[float] | None = None,
     class_counts: Tensor | None = None,
-    matcher: str | Function = "bbp",
+    matcher: str | Function = DEFAULT,
     fitted: bool | None = None,
     tries: int = TRIES,
     grow: bool = True,
@@ -71,18 +71,18 @@ def fuse(
             Only their ratios count.
         class_counts: (models, classes) training samples of each class; where given, the output layer is averaged
             by class proportions. Other outputs, of which there are not as many as classes, are not.
-        matcher: how units are matched: "bbp", "rebasin", "c2m3", "ot" or "identity", see `Matcher`; or a function of
-            one's own, see `fedma.matching.Function`.
+        matcher: how units are matched: a registered matcher or `package.module:name`, see `fedma.matching.registry`;
+            or a function of your own, see `fedma.matching.Function`.
         fitted: whether a model's weights on matched units are fitted to the fused units, see
-            `fedma.matching.fitting`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
+            `fedma.matching.averaging.fit_readers`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
         tries: where weights are fitted, in how many orders each group is matched; kept is the matching whose fused
             units explain most of what the next layers read. The time grows with it.
         grow: whether the fused model may be wider than the models.
         max_growth: how many times as wide as the widest model at most; hyper="reference" knows no such bound.
         recurrent: whether recurrent units are matched by what they read of each other, too; see `Matcher`.
         moments: what `fedma.moments` gives of each model: the weights that read units are then averaged by regression
-            (`fedma.matching.regmean`), except those averaged by class. It repairs part of what averaging unlike units
-            loses; fitted weights have gained nothing from it.
+            (`fedma.matching.averaging.regmean`), except those averaged by class. It repairs part of what averaging
+            unlike units loses; fitted weights have gained nothing from it.
         on_bad: "exclude" leaves out models that cannot be fused, as if they were not there: weights that are not
             finite, or far out of scale.
         seed: decides the order in which the models are visited.
@@ -104,21 +104,23 @@ def fuse(
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
     models = _modules(models)
-    _check_call(matcher, fitted=fitted, tries=tries, moments=moments)
     shares = _shares(weights, len(models))
+    if not (isinstance(matcher, str) or callable(matcher)):
+        raise InputError(f"matcher is {matcher!r}; give the name of a matcher, or a function of your own")
     how = Matcher(
-        name=matcher if isinstance(matcher, str) else "bbp",
-        function=None if isinstance(matcher, str) else _answering(matcher),
+        name=matcher if isinstance(matcher, str) else DEFAULT,
+        function=None if isinstance(matcher, str) else matcher,
         grow=grow,
         max_growth=max_growth,
         recurrent=recurrent,
         options=options,
         seed=seed,
     )
+    _check_call(how.entry, fitted=fitted, tries=tries, moments=moments)
     graphs = _graphs(models, example_inputs)
     own, widths = [_on_cpu(model) for model in models], [graph.widths for graph in graphs]
     check_alike(own, graphs[0], widths=widths)
-    if matcher != "identity":
+    if how.entry.moves:
         graphs[0].check_movable()
     if class_counts is not None:
         class_counts = _counts(class_counts, len(models), graphs[0])
@@ -138,8 +140,8 @@ def fuse(
         shares=[shares[number] for number in kept],
         class_counts=None if class_counts is None else class_counts[kept],
         matcher=how,
-        fitted=matcher == "bbp" if fitted is None else fitted,
-        tries=1 if how.function else tries,
+        fitted=matcher == DEFAULT if fitted is None else fitted,
+        tries=tries if how.entry.random else 1,
         moments=None if moments is None else [moments[number] for number in kept],
     )
     wide = {**widths[kept[0]], **{group: slots(found) for group, found in assignments.items()}}
@@ -207,34 +209,16 @@ def _modules(models: Sequence[nn.Module]) -> list[nn.Module]:
     return models
 
 
-def _check_call(matcher: str | Function, *, fitted: bool | None, tries: int, moments: Sequence[Moments] | None) -> None:
+def _check_call(entry: Entry, *, fitted: bool | None, tries: int, moments: Sequence[Moments] | None) -> None:
     """Refuse arguments that do not go together."""
-    if not (isinstance(matcher, str) or callable(matcher)):
-        raise InputError(f"matcher is {matcher!r}; give the name of a matcher, or a function of your own")
-    if fitted and matcher in ("rebasin", "c2m3", "ot"):
+    if fitted and not entry.by_steps:
         raise InputError(
-            f"fitted=True means nothing to the matcher {matcher!r}, which moves units as a whole; leave it out"
+            f"fitted=True means nothing to the matcher {entry.name!r}, which moves units as a whole; leave it out"
         )
     if tries < 1:
         raise InputError(f"tries is {tries}; matching each group once is tries=1")
-    if moments is not None and matcher == "ot":
-        raise InputError("moments mean nothing to the matcher 'ot', which couples units; leave them out")
-
-
-def _answering(function: Function) -> Function:
-    """A matching of one's own that answers by tensors, or is told that it must."""
-
-    def matched(rows: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:
-        found = function(rows, most)
-        try:
-            return [torch.as_tensor(own) for own in found]
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise MatchingError(
-                f"the matching of your own gives {type(found).__name__} ({error}); it must give a sequence of "
-                f"{len(rows)} LongTensors, one for each model: the slot of each unit"
-            ) from error
-
-    return matched
+    if moments is not None and not entry.assigns:
+        raise InputError(f"moments mean nothing to the matcher {entry.name!r}, which couples units; leave them out")
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:

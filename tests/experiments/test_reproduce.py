@@ -25,17 +25,17 @@ from fedma.experiments.reproduce.cell import TUNING_SEED, Cell, Chosen, Experime
 from fedma.experiments.reproduce.data_efficiency import dataset as efficient
 from fedma.experiments.reproduce.driver import Reproduction
 from fedma.experiments.reproduce.jobs import side_by_side
-from fedma.experiments.reproduce.learning_curves import Task, course
+from fedma.experiments.reproduce.learning_curves import CurveSetup, learning_curves
 from fedma.experiments.settings import Settings
-from fedma.matching.steps import steps
+from fedma.matching.step import steps
 from fedma.models import build
 from fedma.report import Ends, LearningCurves, read_experiment
 from fedma.units import units
 from interrupting import Stop
 
 TINY = Settings(model="mlp", clients=3, alpha=1.0, rounds=2, local_epochs=1, output_epochs=1, limit=200, workers=1)
-TASK = Task(TINY, 1, lr=(1e-6, 0.05), local_epochs=(1,), ablations={"FedMA, no growth": {"grow": False}})
-COURSE = course("Tiny", {"small": TASK})
+TASK = CurveSetup(TINY, 1, lr=(1e-6, 0.05), local_epochs=(1,), ablations={"FedMA, no growth": {"grow": False}})
+COURSE = learning_curves("Tiny", {"small": TASK})
 ENDS = Experiment(
     "Tiny", lambda scale, chosen: [cell("FedAvg", "fedavg", TINY, x=n, clients=n) for n in (2, 3)], Ends("clients")
 )
@@ -323,7 +323,7 @@ def test_training_that_diverges_is_told_and_ends_nothing_else(tmp_path: Path, jo
 
 def test_tuning_survives_what_diverges_at_once(tmp_path: Path) -> None:
     task = replace(TASK, lr=(1e20, 0.05), ablations={})
-    made(course("Tiny", {"small": task}), tmp_path)
+    made(learning_curves("Tiny", {"small": task}), tmp_path)
     tried = {own.line for own in read_experiment(tmp_path) if own.tuning and own.x == "lr 1e+20, 1 local epochs"}
     assert not tried & {"FedAvg", "FedMA"}
     settings = json.loads((tmp_path / "cells" / "fedma" / "seed0" / "run.json").read_text())["settings"]

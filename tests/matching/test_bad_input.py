@@ -7,7 +7,7 @@ import torch
 
 from fedma.errors import InputError, MatchingError
 from fedma.matching import match
-from fedma.matching.clients import bad_clients
+from fedma.matching.bbp.checks import bad_clients
 from matching.made import gauss, pairs, planted
 
 OK = [gauss(0, 3, 4), gauss(1, 2, 4)]

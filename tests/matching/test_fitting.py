@@ -8,7 +8,16 @@ from torch import nn
 
 from fedma import fuse
 from fedma.errors import InputError
-from fedma.matching.fitting import Target, can_fit, carry, covariance, fit, read_products, slot_means, unexplained
+from fedma.matching.averaging.fit_readers import (
+    Target,
+    can_fit,
+    carry,
+    covariance,
+    fit,
+    read_products,
+    slot_means,
+    unexplained,
+)
 from fedma.models import build
 from fedma.seeds import generator
 from fedma.units import rebuild, units, weights

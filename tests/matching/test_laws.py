@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedma.matching import match
-from fedma.matching.prior import Prior
-from fedma.matching.rule import Rule
-from fedma.matching.seating import OWN, Slots
-from fedma.matching.sweeps import sweep
+from fedma.matching.bbp.prior import Prior
+from fedma.matching.bbp.scoring import Rule
+from fedma.matching.bbp.slots import OWN, Slots
+from fedma.matching.bbp.sweep import sweep
 from fedma.seeds import generator
 from matching.made import check, gauss, pairs, planted, seeds
 

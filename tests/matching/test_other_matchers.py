@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fedma.errors import MatchingError, MissingExtra
-from fedma.matching import average, original_order
-from fedma.matching.alignment import agreement, checked, in_place, transform, widest
-from fedma.matching.c2m3 import _ahead, _gradient, _Line, _matrices, _mixed, _Soft, c2m3
-from fedma.matching.rebasin import Placed, _best, rebasin
-from fedma.matching.transport import ot_fuse, transport
+from fedma.matching import Matcher, average, fuse_weights, original_order
+from fedma.matching.assignment import own_numbers
+from fedma.matching.slices import transform
+from fedma.matching.whole_model.c2m3 import _ahead, _gradient, _Line, _matrices, _mixed, _Soft, c2m3
+from fedma.matching.whole_model.git_rebasin import Placed, _best, rebasin
+from fedma.matching.whole_model.optimal_transport import transport
+from fedma.matching.whole_model.weights import agreement, checked, widest
 from fedma.models.networks import mlp
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights, units, weights
@@ -56,6 +58,10 @@ def copies(
         }
         result.append(graph.gather(noisy, orders[-1]))
     return result, orders
+
+
+def transported(models: list[Weights], graph: UnitGraph, widths: list, shares: list[float]) -> Weights:
+    return fuse_weights(models, graph, widths=widths, shares=shares, matcher=Matcher("ot"))[0]
 
 
 def own_maps(found: dict[str, tuple[Tensor, ...]], graph: UnitGraph) -> list[Maps]:
@@ -99,7 +105,7 @@ def test_scale_does_not_matter(matcher: Callable, power: int) -> None:
 def test_transport_brings_permuted_copies_to_the_first_one(kind: str, seed: int) -> None:
     own, graph = network(kind, seed)
     models, _ = copies(own, graph, seed, count=3)
-    fused = ot_fuse(models, graph, widths=[graph.widths] * 3, shares=[1, 2, 3])
+    fused = transported(models, graph, [graph.widths] * 3, [1, 2, 3])
     torch.testing.assert_close(fused, models[0], rtol=1e-9, atol=1e-12)
 
 
@@ -130,7 +136,7 @@ def test_rebasin_never_lowers_its_objective(seed: int, kind: str) -> None:
 def test_a_block_moves_with_its_inner_units() -> None:
     own, graph = network("attention", 4)
     block = next(group.per[0] for group in graph.groups.values() if group.per)
-    inside = in_place(graph, graph.widths, graph.widths)
+    inside = own_numbers(graph, graph.widths, graph.widths)
     maps = {name: graph.random_orders(generator(4, "blocks"))[name] for name, g in graph.groups.items() if g.per}
     maps[block] = torch.tensor([2, 0, 1])
     client = Placed.at(checked([graph.gather(own, maps)], graph)[0], inside, graph, graph.widths)
@@ -226,8 +232,8 @@ def test_transport_between_widths_keeps_the_function_of_doubled_units() -> None:
     for place in graph.places(group):
         wide[place.tensor] = wide[place.tensor] / 2 if place.role == "in" else wide[place.tensor]
     widths = [graph.widths, {group: 2 * graph.widths[group]}]
-    torch.testing.assert_close(ot_fuse([own, wide], graph, widths=widths, shares=[1, 1]), own)
-    back = ot_fuse([wide, own], graph, widths=widths[::-1], shares=[1, 1])
+    torch.testing.assert_close(transported([own, wide], graph, widths, [1, 1]), own)
+    back = transported([wide, own], graph, widths[::-1], [1, 1])
     torch.testing.assert_close(back, wide)
 
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from fedma import fuse
 from fedma.errors import InputError, MatchingError
 from fedma.matching import match
+from fedma.matching.bbp.prior import read_prior
 from fedma.matching.features import incoming
-from fedma.matching.pairing import Block, Seating
-from fedma.matching.prior import read_prior
-from fedma.matching.quadratic import Quadratic
-from fedma.matching.recurrent import gates, refine
+from fedma.matching.recurrent.pair_slots import Block, Seating
+from fedma.matching.recurrent.quadratic_assignment import Quadratic
+from fedma.matching.recurrent.refine import gates, refine
 from fedma.models.sequences import Recurrent
 from fedma.seeds import generator, global_generator
 from fedma.units import units

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import fedma
 from federation import outputs
 from fedma.errors import InputError
-from fedma.matching.regmean import regression_means
+from fedma.matching.averaging.regmean import regression_means
 from fedma.models import build
 from fedma.models.networks import mlp
 from fedma.seeds import generator, global_generator

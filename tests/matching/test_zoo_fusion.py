@@ -10,7 +10,7 @@ import fedma
 from fedma.errors import PinnedWarning
 from fedma.matching import Matcher, fuse_weights, steps
 from fedma.matching.features import incoming
-from fedma.matching.transport import couplings
+from fedma.matching.whole_model.optimal_transport import couplings
 from fedma.seeds import generator
 from fedma.units import UnitGraph, rebuild, units, weights
 from fedma.units.graph import Group

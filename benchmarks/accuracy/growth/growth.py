@@ -26,7 +26,7 @@ from one_shot import REFERENCE_LSTM
 from fedma import Fusion, fuse, match
 from fedma.data import model_inputs
 from fedma.matching.features import incoming
-from fedma.matching.steps import steps
+from fedma.matching.step import steps
 from fedma.training import evaluate
 from fedma.training.compute import Precision
 from fedma.units import Weights

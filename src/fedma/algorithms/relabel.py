@@ -6,8 +6,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from fedma.matching.averaging.fit_readers import fitted
 from fedma.matching.features import incoming
-from fedma.matching.fitting import fitted
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 
@@ -29,7 +29,7 @@ def in_global_order(
         assignments: unit → slot for groups that are in the client's own order, in the order of the steps.
         widths: the client's widths afterwards.
         slots: the global tensors that make these groups' units.
-        fit: those of the groups whose readers are fitted to the slots (`fedma.matching.fitting`), not placed.
+        fit: those of the groups whose readers are fitted to the slots (`fedma.matching.averaging.fit_readers`), not placed.
     """
     held, waiting = dict(own), dict(assignments)
     for fits, run in groupby(assignments, key=lambda group: group if group in fit else None):

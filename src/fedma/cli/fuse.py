@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fedma.cli.preflight import check_figures, check_writable
 from fedma.cli.text_table import show, table_lines
 from fedma.errors import InputError
+from fedma.matching.registry import DEFAULT, MATCHERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +36,7 @@ class Fuse:
         classes: number of outputs, likewise; by default 10.
         integers: inputs are whole numbers below this one (tokens), likewise.
         weights: one for each file, its weight in the averages, such as its number of training samples.
-        matcher: how units are matched; "identity" is plain averaging.
+        matcher: how units are matched: the name of a matcher, or package.module:name, a matching of your own.
         grow: whether the fused model may be wider than the models.
         max_growth: how many times as wide as the widest model at most.
         recalibrate: estimate batch-norm statistics anew, on 2000 training samples of the data.
@@ -53,7 +54,7 @@ class Fuse:
     classes: int | None = None
     integers: int | None = None
     weights: tuple[float, ...] | None = None
-    matcher: Literal["bbp", "rebasin", "c2m3", "ot", "identity"] = "bbp"
+    matcher: Annotated[str, arg(metavar=f"{{{','.join(MATCHERS.names)}}}|MODULE:NAME")] = DEFAULT
     grow: bool = True
     max_growth: float = 1.5
     recalibrate: bool = False
@@ -96,6 +97,7 @@ class Fuse:
         if self.out.exists():
             raise InputError(f"{self.out} exists already; name another file with --out, or remove it")
         check_writable(self.out.parent)
+        MATCHERS.get(self.matcher)
         if self.data is None and (self.interpolate or self.recalibrate or self.test_limit):
             raise InputError("--interpolate, --recalibrate and --test-limit need --data")
         if self.interpolate and self.interpolate.suffix not in (".png", ".svg", ".pdf"):
@@ -110,9 +112,10 @@ class Fuse:
     def _check_line(self) -> None:
         if len(self.files) != 2:
             raise InputError(f"--interpolate draws a line between two models; name two files, not {len(self.files)}")
-        if self.matcher == "ot":
+        if not MATCHERS.get(self.matcher).assigns:
             raise InputError(
-                "--interpolate needs a matcher that moves whole units (not ot); name another with --matcher"
+                f"--interpolate needs a matcher that moves whole units (not {self.matcher}); "
+                "name another with --matcher"
             )
 
     def _architecture(self, data: "Dataset | None") -> "Architecture":

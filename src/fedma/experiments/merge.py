@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fedma.data import Dataset, model_inputs
 from fedma.errors import GraphError, InputError
 from fedma.fusion import Fusion, aligned, fuse
+from fedma.matching.registry import MATCHERS
 from fedma.models import build
 from fedma.seeds import generator
 from fedma.training import evaluate
@@ -197,14 +198,14 @@ def barrier(
         seed: as for `fuse`.
 
     Raises:
-        InputError: not two models, of unequal widths, fewer than two points, or the matcher "ot", which moves no units.
+        InputError: not two models, of unequal widths, fewer than two points, or a matcher that moves no units.
 
     Source: Ainsworth et al., "Git Re-Basin", ICLR 2023, section 4, figure 2.
     """
     if len(models) != 2:
         raise InputError(f"a line has two ends: give two models; these are {len(models)}")
-    if points < 2 or matcher == "ot":
-        raise InputError("a line needs two points or more, and a matcher that moves whole units (not ot)")
+    if points < 2 or not MATCHERS.get(matcher).assigns:
+        raise InputError(f"a line needs two points or more, and a matcher that moves whole units (not {matcher})")
     example = model_inputs(data.test.inputs[:2])
     try:
         fusion = fuse(models, example, matcher=matcher, grow=False, fitted=False, seed=seed)

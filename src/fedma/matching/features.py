@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedma.errors import PinnedWarning
-from fedma.matching.alignment import along, entries_of, rows
+from fedma.matching.slices import along, entries_of, rows
 from fedma.units import Place, UnitGraph
 from fedma.units.layout import Widths, positions
 

@@ -28,7 +28,7 @@ from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.participation import Availability
 from fedma.algorithms.robust import Robust
 from fedma.errors import InputError, ReplyError
-from fedma.matching import BY_STEPS, Matcher
+from fedma.matching import Matcher
 from fedma.seeds import number
 from fedma.training import Schedule
 from fedma.units import UnitGraph
@@ -39,7 +39,7 @@ from fedma.units.layout import Widths
 class FedMA:
     """Federated matched averaging.
 
-    A round has one exchange for each unit group (see `fedma.matching.steps`) and one for the output layer. In each
+    A round has one exchange for each unit group (see `fedma.matching.step`) and one for the output layer. In each
     exchange the clients send the tensors that make the next group's units. The server matches these units, averages
     the matched ones and sends the result. The clients put it into their models, hold it, and train the rest.
 
@@ -71,11 +71,11 @@ class FedMA:
             has come nearer to another slot than to its own.
         steps_per_exchange: groups that an exchange settles: the more, the fewer exchanges and local epochs.
         fitted: for one round alone: clients fit the weights that read matched units to the slots (see
-            `fedma.matching.fitting`) before they train them; by default they place them, as published.
+            `fedma.matching.averaging.fit_readers`) before they train them; by default they place them, as published.
         robust: bounds on what a single client can change.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, Algorithm 1 and section 3.2.
-        Departures: steps follow unit groups (`fedma.matching.steps`); running statistics of normalisation layers
+        Departures: steps follow unit groups (`fedma.matching.step`); running statistics of normalisation layers
         are never held: clients update them while they train, and every exchange pools them; all from `widths` on.
     """
 
@@ -99,11 +99,7 @@ class FedMA:
 
     def __post_init__(self) -> None:
         self.graph.check_movable()
-        if self.matcher.name not in BY_STEPS:
-            raise InputError(
-                f"matcher {self.matcher.name!r} matches whole models, not one group after the other; "
-                f"FedMA needs one of {', '.join(BY_STEPS)}"
-            )
+        self.matcher.check_by_steps()
         if self.fitted and self.rounds > 1:
             raise InputError(
                 f"fitted is for a single round, not {self.rounds}: it makes the output layer's weights so large that a "

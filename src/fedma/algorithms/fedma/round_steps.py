@@ -6,7 +6,7 @@ from functools import cached_property
 
 from fedma.algorithms.fedma.state import FedMAState
 from fedma.matching import Step, steps
-from fedma.matching.fitting import can_fit
+from fedma.matching.averaging.fit_readers import can_fit
 from fedma.units import UnitGraph
 from fedma.units.layout import Maps, Widths
 

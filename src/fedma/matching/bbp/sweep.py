@@ -5,10 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from fedma.errors import MatchingError
-from fedma.matching.prior import Array
-from fedma.matching.products import Index
-from fedma.matching.seating import OWN, Slots
-from fedma.matching.solvers import best_columns
+from fedma.matching.arrays import Array, Index, best_columns
+from fedma.matching.bbp.slots import OWN, Slots
 
 _REFERENCE_WIDTH = 700
 _FIRST_COLUMNS = 16

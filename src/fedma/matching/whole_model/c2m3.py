@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from fedma.errors import MatchingError
-from fedma.matching.alignment import agreement, assign, checked, in_place, inner, rows, transform
-from fedma.matching.prior import Array
-from fedma.matching.rebasin import Placed, layerwise
+from fedma.matching.arrays import Array
+from fedma.matching.assignment import own_numbers
+from fedma.matching.slices import inner, rows, transform
+from fedma.matching.whole_model.git_rebasin import Placed, layerwise
+from fedma.matching.whole_model.weights import agreement, assign, checked
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 
@@ -63,7 +65,7 @@ _ENOUGH = 1e-6
 
 def _start(tensors: Sequence[Weights], graph: UnitGraph, widths: Widths) -> list[Placed]:
     """The clients in place, or each assigned to the first one layer by layer: whichever agree more."""
-    here = [Placed.at(own, in_place(graph, widths, widths), graph, widths) for own in tensors]
+    here = [Placed.at(own, own_numbers(graph, widths, widths), graph, widths) for own in tensors]
     there = [here[0], *(layerwise(client, here[0].placed, graph) for client in here[1:])]
     return max(here, there, key=lambda clients: agreement([client.placed for client in clients]))
 

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedma.matching.clients import OnBad, read_clients
-from fedma.matching.learn import Spread, centred, first_guess, learn
-from fedma.matching.plan import Hyper, Plan
-from fedma.matching.prior import Array, Prior, Variance, read_prior
-from fedma.matching.products import Index
-from fedma.matching.result import Matching
-from fedma.matching.seating import Slots
-from fedma.matching.sweeps import sweep
+from fedma.matching.arrays import Array, Index
+from fedma.matching.bbp.arguments import Hyper, Plan
+from fedma.matching.bbp.checks import OnBad, read_clients
+from fedma.matching.bbp.empirical_bayes import Spread, centred, first_guess, learn
+from fedma.matching.bbp.matching import Matching
+from fedma.matching.bbp.prior import Prior, Variance, read_prior
+from fedma.matching.bbp.slots import Slots
+from fedma.matching.bbp.sweep import sweep
 
 
 def match(
@@ -109,6 +110,17 @@ def match(
     best = max(outcomes, key=lambda outcome: outcome.history[-1])
     order = np.arange(len(best.slots.rows)) if hyper == "reference" else _by_first_unit(best.slots.assignments())
     return _answer(best, order, dtype=values[0].dtype, unit=given.unit, matched=list(matched), excluded=excluded)
+
+
+def assignments(rows: Sequence[Tensor], most: int | None, **options: Any) -> tuple[Tensor, ...]:
+    """The matcher "bbp": what `match` assigns, into at most so many slots.
+
+    Args:
+        rows: units × features of each client.
+        most: how many slots there may be; None for any number.
+        options: further arguments of `match`.
+    """
+    return match(rows, max_slots=most, **options).assignments
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from fedma.errors import InputError, MatchingError
-from fedma.matching.learn import centred
-from fedma.matching.pairing import Block, Seating
-from fedma.matching.prior import Variance, read_prior
-from fedma.matching.products import Index
+from fedma.matching.arrays import Index
+from fedma.matching.bbp.empirical_bayes import centred
+from fedma.matching.bbp.prior import Variance, read_prior
+from fedma.matching.recurrent.pair_slots import Block, Seating
 from fedma.seeds import generator as named_generator
 from fedma.units import UnitGraph
 from fedma.units.layout import Widths, positions

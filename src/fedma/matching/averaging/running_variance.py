@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
+from fedma.matching.averaging.fit_readers import one_a_unit
 from fedma.matching.features import rows_of
-from fedma.matching.fitting import one_a_unit
 from fedma.units import Place, UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 

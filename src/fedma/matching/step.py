@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from fedma.matching.alignment import beside, blocks_first
+from fedma.matching.slices import beside, blocks_first
 from fedma.units import UnitGraph
 
 

@@ -1,11 +1,8 @@
 """Inner products of clients' units with slots, kept from sweep to sweep."""
 
 import numpy as np
-import numpy.typing as npt
 
-from fedma.matching.prior import Array
-
-Index = npt.NDArray[np.int64]
+from fedma.matching.arrays import Array, Index
 
 
 class Products:
@@ -38,8 +35,3 @@ class Products:
         """Say that what is here of these rows is up to date."""
         rows = rows[rows < len(self._seen)]
         self._seen[rows] = stamps[rows]
-
-
-def squares(values: Array, *, axis: int) -> Array:
-    """Squares of each feature, or where the precision axis has one entry their sum, without a copy of the values."""
-    return values**2 if axis == values.shape[1] else np.einsum("if,if->i", values, values)[:, None]

@@ -6,9 +6,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from fedma.matching.prior import Array
-from fedma.matching.products import Index
-from fedma.matching.solvers import best_columns
+from fedma.matching.arrays import Array, Index, best_columns
 
 _STEPS = 30
 _GAP = 1e-9

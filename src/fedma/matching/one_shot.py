@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fedma.matching.average import average
-from fedma.matching.c2m3 import c2m3
-from fedma.matching.features import output_axis
-from fedma.matching.fitting import (
+from fedma.matching.assignment import Assignments, checked_assignments, original_order, slots
+from fedma.matching.averaging.fit_readers import (
     Target,
     can_fit,
     carry,
@@ -21,21 +19,20 @@ from fedma.matching.fitting import (
     read_products,
     unexplained,
 )
-from fedma.matching.groups import Matcher, match_step, original_order, slots
-from fedma.matching.rebasin import rebasin
-from fedma.matching.regmean import regression_means
-from fedma.matching.steps import Step, steps
-from fedma.matching.transport import ot_fuse
-from fedma.matching.variance import mean_variances
+from fedma.matching.averaging.owners_mean import average
+from fedma.matching.averaging.regmean import regression_means
+from fedma.matching.averaging.running_variance import mean_variances
+from fedma.matching.by_steps import match_step
+from fedma.matching.features import output_axis
+from fedma.matching.matcher import Matcher
+from fedma.matching.step import Step, steps
 from fedma.seeds import number
 from fedma.units import UnitGraph, Weights
 from fedma.units.activity import Moments
 from fedma.units.layout import Maps, Widths
 
-Assignments = dict[str, tuple[Tensor, ...]]
 TRIES = 5
 """Matchings of a group among which a fitted fusion chooses."""
-_ALL_AT_ONCE = {"rebasin": rebasin, "c2m3": c2m3}
 
 
 def fuse_weights(
@@ -58,21 +55,12 @@ def fuse_weights(
 
     Returns:
         The weights, and per group for each model the slot of each unit: LongTensor (units), or (blocks…, units) with
-        blocks in global order. No assignments for the matcher "ot", whose couplings are none.
+        blocks in global order. A matcher of couplings gives no assignments.
     """
-    if matcher.name == "ot":
-        joined = ot_fuse(models, graph, widths=widths, shares=shares, samples=samples, class_counts=class_counts)
-        return joined, {}
-    if matcher.name in _ALL_AT_ONCE:
-        assignments = _ALL_AT_ONCE[matcher.name](models, graph, widths=widths, seed=matcher.seed)
-        wide: Widths = {**widths[0], **{group: slots(found) for group, found in assignments.items()}}
-        owned = _own_orders(assignments, graph, len(models))
-        moved = [graph.scatter(model, own, wide) for model, own in zip(models, owned, strict=True)]
-    else:
-        moved, assignments, wide = _matched(
-            models, graph, widths, shares, matcher, class_counts, tries=tries if fitted else 0
-        )
-        owned = _own_orders(assignments, graph, len(models))
+    moved, assignments, wide = _in_global_order(
+        models, graph, widths, shares, matcher, class_counts, tries=tries if fitted else 0
+    )
+    owned = _own_orders(assignments, graph, len(models))
     in_order: dict[str, Any] = {"owned": owned, "widths": wide, "shares": shares}
     fused = average(
         moved, graph, names=models[0], maps=[{}] * len(models), samples=samples, class_counts=class_counts, **in_order
@@ -83,6 +71,30 @@ def fuse_weights(
         means = {name: own for name, own in fused.items() if class_counts is None or output_axis(graph, name) is None}
         fused.update(regression_means(moved, graph, means=means, moments=moments, **in_order))
     return fused, assignments
+
+
+def _in_global_order(
+    models: Sequence[Weights],
+    graph: UnitGraph,
+    widths: Sequence[Widths],
+    shares: Sequence[float],
+    matcher: Matcher,
+    class_counts: Tensor | None,
+    *,
+    tries: int,
+) -> tuple[list[Weights], Assignments, Widths]:
+    """The models in the global order, their assignments, and the global widths."""
+    entry = matcher.entry
+    if entry.by_steps:
+        return _matched(models, graph, widths, shares, matcher, class_counts, tries=tries)
+    found = entry.call(models, graph, widths=widths, seed=matcher.seed, **matcher.options)
+    if not entry.assigns:
+        return found, {}, widths[0]
+    assignments = checked_assignments(found, graph, widths=widths)
+    wide = {**widths[0], **{group: slots(own) for group, own in assignments.items()}}
+    owned = _own_orders(assignments, graph, len(models))
+    moved = [graph.scatter(model, own, wide) for model, own in zip(models, owned, strict=True)]
+    return moved, assignments, wide
 
 
 def _matched(
@@ -98,7 +110,7 @@ def _matched(
     """The models in the global order, matched step by step; the assignments; the global widths."""
     present = [dict(own) for own in widths]
     moved = [dict(model) for model in models]
-    assignments: Assignments = {}
+    assignments: dict[str, tuple[Tensor, ...]] = {}
     for step in steps(graph):
         matched, carried = _best(
             moved, graph, step, widths=present, shares=shares, matcher=matcher, counts=class_counts, tries=tries

@@ -6,19 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fedma.matching.alignment import (
-    assign,
-    blocks_first,
-    checked,
-    in_place,
-    inner,
-    inner_product,
-    products,
-    telling,
-    widest,
-)
+from fedma.matching.assignment import original_order, own_numbers
 from fedma.matching.features import incoming
-from fedma.matching.groups import original_order
+from fedma.matching.slices import blocks_first, inner, telling
+from fedma.matching.whole_model.weights import assign, checked, inner_product, products, widest
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
@@ -57,7 +48,7 @@ def rebasin(
     own = checked(models, graph)
     wide = widest(widths)
     clients = [
-        Placed.at(tensors, in_place(graph, narrow, wide), graph, wide)
+        Placed.at(tensors, own_numbers(graph, narrow, wide), graph, wide)
         for tensors, narrow in zip(own, widths, strict=True)
     ]
     if sweeps > 0:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 
 from fedma.errors import InputError
-from fedma.matching.rule import Rule
+from fedma.matching.bbp.scoring import Rule
 from fedma.seeds import generator as named_generator
 
 Hyper = Literal["empirical", "fixed", "reference"]

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedma.matching.prior import Array, Prior
+from fedma.matching.arrays import Array
+from fedma.matching.bbp.prior import Prior
 
 # Learnt variances stay above this share of the data's own variance: identical clients would drive sigma to 0.
 _FLOOR = 1e-10

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedma.matching import match, seating
-from fedma.matching.prior import Prior
-from fedma.matching.rule import Rule
-from fedma.matching.seating import Slots
-from fedma.matching.sweeps import sweep
+from fedma.matching import match
+from fedma.matching.bbp import slots as module
+from fedma.matching.bbp.prior import Prior
+from fedma.matching.bbp.scoring import Rule
+from fedma.matching.bbp.slots import Slots
+from fedma.matching.bbp.sweep import sweep
 from matching.made import gauss, pairs, planted, seeds
 
 few = settings(max_examples=20, deadline=None, derandomize=True)
@@ -63,8 +64,8 @@ def test_blocks_and_forgotten_products_change_nothing(seed: int, hyper: Any, var
     sigma = gauss(seed, 12).exp() if varied else None
     whole = match(clients, hyper=hyper, sigma=sigma)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seating, "_BLOCK", 30)
-        patch.setattr(seating, "_KEPT", 150)
+        patch.setattr(module, "_BLOCK", 30)
+        patch.setattr(module, "_KEPT", 150)
         parts = match(clients, hyper=hyper, sigma=sigma)
     assert [a.tolist() for a in parts.assignments] == [a.tolist() for a in whole.assignments]
     np.testing.assert_allclose(parts.history, whole.history)
@@ -76,7 +77,7 @@ def test_float32_products_seat_noisy_units_as_float64_ones_do(seed: int, J: int,
     clients, _ = planted(seed, clients=J, common=12, private=2, noise=noise)
     rough = match(clients)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seating, "_NOISY", float("inf"))
+        patch.setattr(module, "_NOISY", float("inf"))
         precise = match(clients)
     assert pairs(rough.assignments) == pairs(precise.assignments)
 
@@ -84,7 +85,7 @@ def test_float32_products_seat_noisy_units_as_float64_ones_do(seed: int, J: int,
 @pytest.mark.parametrize("sigma", [None, torch.linspace(0.5, 2.0, 200)])
 def test_memory_beyond_the_clients_does_not_grow_with_their_number(sigma: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients hold 0.15 MiB each in float32: twenty more of them would show, were any copy kept."""
-    monkeypatch.setattr(seating, "_KEPT", 2**15)
+    monkeypatch.setattr(module, "_KEPT", 2**15)
     peaks = []
     for J in (10, 40):
         clients = [gauss(j % 5, 100, 200).float() for j in range(J)]

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fedma.errors import MatchingError
+from fedma.matching.arrays import Array
 
-Array = npt.NDArray[np.float64]
 Variance = float | Tensor | Sequence[float | Tensor]
 
 

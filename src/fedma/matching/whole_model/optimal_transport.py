@@ -1,4 +1,4 @@
-"""Fusion by optimal transport: each client's units are spread over an anchor's, layer by layer, then averaged."""
+"""Optimal transport: each client's units are spread over those of an anchor, layer by layer."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fedma.errors import MatchingError, MissingExtra
-from fedma.matching.alignment import blocks_first, checked, compared, inner, rows, telling, transform
-from fedma.matching.average import average
 from fedma.matching.features import incoming, left_in_place
+from fedma.matching.slices import blocks_first, inner, rows, telling, transform
+from fedma.matching.whole_model.weights import checked, compared
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths
 
@@ -33,28 +33,29 @@ def transport(anchor: Tensor, client: Tensor) -> Tensor:
     return _coupling(_distances(anchor, client))
 
 
-def ot_fuse(
-    models: Sequence[Weights],
-    graph: UnitGraph,
-    *,
-    widths: Sequence[Widths],
-    shares: Sequence[float],
-    samples: Sequence[float] | None = None,
-    class_counts: Tensor | None = None,
-) -> Weights:
-    """The fused weights, of the first client's widths and in its order.
+def transported(
+    models: Sequence[Weights], graph: UnitGraph, *, widths: Sequence[Widths], seed: int = 0
+) -> list[Weights]:
+    """The matcher "ot": each model's tensors on the units of the first model, ready to be averaged.
 
-    Args: as for `fuse_weights`.
+    Args:
+        models: each client's tensors; the first client is the anchor.
+        graph: the models' unit graph.
+        widths: each client's units per group.
+        seed: not used: nothing is random here.
+
+    Returns:
+        Tensors of the first client's widths and in its order.
 
     Raises:
         MatchingError: no client; weights that are not finite; a group of different widths that no tensor tells apart.
         MissingExtra: POT is not installed.
 
     Source: OT fusion (Singh & Jaggi, NeurIPS 2020), algorithm 1. Departures: where widths differ, what reads a unit is
-        divided among its parts (columns sum to 1) while what makes it is averaged (rows sum to 1), where the paper
-        averages both and so shrinks or inflates sums; running statistics are averaged as what makes a unit; blocks are
-        compared by the best that their inner units can do, and units that only tensors of several unmatched groups
-        tell apart by second moments, as `incoming` has them.
+        divided among its parts (columns sum to 1) while what makes it is averaged (rows sum to 1). The paper averages
+        both, and so shrinks or inflates sums. Running statistics are averaged as what makes a unit. Blocks are compared
+        by the best that their inner units can do. Units that only tensors of several unmatched groups tell apart are
+        compared by second moments, as in `incoming`.
     """
     checked(models, graph)
     moved = [dict(models[0])]
@@ -69,16 +70,7 @@ def ot_fuse(
                 for name, tensor in model.items()
             }
         )
-    return average(
-        moved,
-        graph,
-        names=models[0],
-        maps=[{}] * len(models),
-        widths=widths[0],
-        shares=shares,
-        samples=samples,
-        class_counts=class_counts,
-    )
+    return moved
 
 
 def couplings(

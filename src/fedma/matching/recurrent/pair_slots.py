@@ -6,17 +6,16 @@ import numpy as np
 from torch import Tensor
 
 from fedma.errors import InputError
-from fedma.matching.learn import Spread, first_guess, learn
-from fedma.matching.prior import Array, Prior
-from fedma.matching.products import Index, squares
-from fedma.matching.quadratic import Quadratic
-from fedma.matching.solvers import log_beta
+from fedma.matching.arrays import Array, Index, log_beta, squares
+from fedma.matching.bbp.empirical_bayes import Spread, first_guess, learn
+from fedma.matching.bbp.prior import Prior
+from fedma.matching.recurrent.quadratic_assignment import Quadratic
 
 
 class Block:
     """Vectors of units (or of pairs of units), and their sums over the owners of each slot (or pair of slots).
 
-    As in `fedma.matching.seating.Slots`: values are centred and times the client's relative precision.
+    As in `fedma.matching.bbp.slots.Slots`: values are centred and times the client's relative precision.
     """
 
     def __init__(self, clients: Sequence[Tensor], prior: Prior) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from fedma.matching.learn import Spread
-from fedma.matching.prior import Array, Prior
-from fedma.matching.products import Index, Products, squares
-from fedma.matching.rule import Rule
-from fedma.matching.solvers import log_beta
+from fedma.matching.arrays import Array, Index, log_beta, squares
+from fedma.matching.bbp.empirical_bayes import Spread
+from fedma.matching.bbp.prior import Prior
+from fedma.matching.bbp.product_cache import Products
+from fedma.matching.bbp.scoring import Rule
 
 OWN = -1
 """Stands for "a slot of its own" where the slot of a unit is asked."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedma.matching.prior import Array
-from fedma.matching.products import Index
+from fedma.matching.arrays import Array, Index
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Averages of tensors whose units are matched, and what repairs the loss that averaging brings."""
