@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation import CLASSES, assert_equal, clients, initial, play, split
-from fedma.algorithms import Client, FedAvg, FedMA, Reply, State
+from fedma.algorithms import Client, FedAvg, FedMA, Reply
 from fedma.algorithms.robust import Robust
 from fedma.data import Split
 from fedma.errors import InputError
@@ -72,8 +72,8 @@ def away(method: str, robust: Robust, attack: str = "scale") -> float:
             state = play(FedAvg(graph, range(7), LOCAL, 1, start[0], robust=robust), members, start)
         else:
             one = FedMA(graph, range(7), LOCAL, LOCAL, LOCAL, 1, robust=robust)
-            replies = [m.answer(ask, start[m.number])[0] for m, ask in zip(members, one.asks(State()), strict=True)]
-            state = one.absorb(State(), replies)
+            replies = [m.answer(ask, start[m.number])[0] for m, ask in zip(members, one.asks(one.start()), strict=True)]
+            state = one.absorb(one.start(), replies)
         found.append(state.weights)
     name = "conv1.weight"
     shared = min(len(found[0][name]), len(found[1][name]))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation import CLASSES, clients, initial, play
-from fedma.algorithms import FedAvg, FedMA, State
+from fedma.algorithms import FedAvg, FedMA, FedMAState
 from fedma.algorithms.replies import Expected, check
 from fedma.errors import InputError
 from fedma.training import Schedule
@@ -77,7 +77,7 @@ def test_private_clients_take_part_in_every_algorithm(model: str) -> None:
 
 def test_the_client_keeps_its_own_weights_and_sends_others() -> None:
     (member,) = clients(1)
-    ask = FedMA(member.graph, [0], ONE, ONE, ONE, 1).asks(State())[0]
+    ask = FedMA(member.graph, [0], ONE, ONE, ONE, 1).asks(FedMAState())[0]
     start = initial([member])[0]
     plain, held = member.answer(ask, start)
     hidden, also_held = replace(member, privacy=Privacy(1.0, 0.1)).answer(ask, start)

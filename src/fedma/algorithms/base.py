@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedma.algorithms.messages import Ask, Reply
+from fedma.errors import ReplyError
 from fedma.units import Weights
 
 
@@ -101,12 +102,33 @@ class Algorithm(Protocol):
         ...
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
-        """The state after these replies. Clients whose replies are missing are left out.
+        """The state after these replies, in any order. Clients whose replies are missing are left out.
 
         Raises:
-            ReplyError: there is no reply.
+            ReplyError: there is no reply, a client answered twice, or somebody who is no client answered.
         """
         ...
+
+
+def in_client_order(replies: Sequence[Reply], clients: Sequence[int]) -> list[Reply]:
+    """The replies of one exchange in the order of the clients, so that results do not depend on who answers first.
+
+    Args:
+        replies: in any order.
+        clients: the numbers of all clients.
+
+    Raises:
+        ReplyError: there is no reply, a client answered twice, or somebody who is no client answered.
+    """
+    if not replies:
+        raise ReplyError("no client answered; ask again")
+    position = {client: number for number, client in enumerate(clients)}
+    found = [reply.client for reply in replies]
+    if strangers := sorted(set(found) - position.keys()):
+        raise ReplyError(f"replies came from {strangers}, which are no clients of this federation; leave them out")
+    if len(set(found)) < len(found):
+        raise ReplyError(f"clients answered twice: {sorted({c for c in found if found.count(c) > 1})}; keep one reply")
+    return sorted(replies, key=lambda reply: position[reply.client])
 
 
 def sample_counts(replies: Sequence[Reply]) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from fedma.algorithms.base import State, sample_counts
+from fedma.algorithms.base import State, in_client_order, sample_counts
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.participation import Availability, participating
 from fedma.algorithms.robust import Robust
@@ -66,7 +66,7 @@ class FedAvg:
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> State:
         """The weighted average."""
-        replies = self.robust.clipped(replies, self.graph, state.weights)
+        replies = self.robust.clipped(in_client_order(replies, self.clients), self.graph, state.weights)
         weights = average(
             [reply.weights for reply in replies],
             self.graph,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from fedma.algorithms.base import MatchedState, State, class_counts, sample_counts
+from fedma.algorithms.base import MatchedState, State, class_counts, in_client_order, sample_counts
 from fedma.algorithms.messages import Ask, Reply
 from fedma.matching import Matcher, fuse_weights, slots
 from fedma.training import Schedule
@@ -58,6 +58,7 @@ class Ensemble(_OneShot):
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> EnsembleState:
         """All models."""
+        replies = in_client_order(replies, self.clients)
         return EnsembleState(round=1, models=tuple(dict(reply.weights) for reply in replies))
 
 
@@ -83,6 +84,7 @@ class PFNM(_OneShot):
 
     def absorb(self, state: State, replies: Sequence[Reply]) -> MatchedState:
         """The fused model."""
+        replies = in_client_order(replies, self.clients)
         weights, found = fuse_weights(
             [dict(reply.weights) for reply in replies],
             self.graph,

@@ -29,7 +29,7 @@ def in_global_order(
         assignments: unit → slot for groups that are in the client's own order, in the order of the steps.
         widths: the client's widths afterwards.
         slots: the global tensors that make these groups' units.
-        fit: those of the groups whose readers are fitted to the slots (`fedma.matching.averaging.fit_readers`), not placed.
+        fit: the groups whose readers are fitted to the slots (`fedma.matching.averaging.fit_readers`).
     """
     held, waiting = dict(own), dict(assignments)
     for fits, run in groupby(assignments, key=lambda group: group if group in fit else None):

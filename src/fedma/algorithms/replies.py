@@ -96,14 +96,14 @@ def sift(asks: Sequence[Ask], replies: Sequence[Reply], expected: Expected) -> t
     good: dict[int, Reply] = {}
     faults: list[Fault] = []
     for reply in replies:
-        fault = _fault(asked.get(reply.client), reply, expected)
+        fault = fault_in(reply, asked.get(reply.client), expected)
         if fault is None and reply.client in good:
             fault = Fault(reply.client, "duplicate", "answered twice; the first answer counts")
         if fault is None:
             good[reply.client] = reply
         else:
             faults.append(fault)
-    far = _out_of_line(list(good.values()), expected.graph)
+    far = out_of_line(list(good.values()), expected.graph)
     bad = {fault.client for fault in far}
     return [good[ask.client] for ask in asks if ask.client in good and ask.client not in bad], [*faults, *far]
 
@@ -140,8 +140,8 @@ def _finite(tensor: Tensor) -> bool:
     return bool(tensor.sum().isfinite() or tensor.isfinite().all())
 
 
-def _fault(ask: Ask | None, reply: Reply, expected: Expected) -> Fault | None:
-    """The first thing that is wrong with a reply."""
+def fault_in(reply: Reply, ask: Ask | None, expected: Expected) -> Fault | None:
+    """The first thing that is wrong with a reply by itself; None if it is good. `ask` is None if nothing was asked."""
     if ask is None:
         return Fault(reply.client, "not asked", "answered without having been asked")
     for kind, test in _TESTS.items():
@@ -240,8 +240,8 @@ _TESTS: Mapping[Kind, Callable[[Reply, Ask, Expected], str | None]] = {
 """In this order: each may rely on those before it."""
 
 
-def _out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
-    """The replies whose parameters or running statistics are far larger than the median client's."""
+def out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
+    """The faults of replies whose parameters or running statistics are far larger than the median client's."""
     statistics = {name for pair in graph.statistics for name in pair}
     seen = {reply.client: reply.metrics["samples_seen"] for reply in replies}
     longer = {

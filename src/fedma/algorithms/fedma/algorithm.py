@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import get_args
 
+from fedma.algorithms.base import in_client_order
 from fedma.algorithms.fedma.asks import Asks
 from fedma.algorithms.fedma.participants import Later, Newcomers, Participants, Rematch
 from fedma.algorithms.fedma.round_steps import RoundSteps
@@ -27,7 +28,7 @@ from fedma.algorithms.fedma.state import FedMAState
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.participation import Availability
 from fedma.algorithms.robust import Robust
-from fedma.errors import InputError, ReplyError
+from fedma.errors import InputError
 from fedma.matching import Matcher
 from fedma.seeds import number
 from fedma.training import Schedule
@@ -133,11 +134,9 @@ class FedMA:
         In a later round, groups may first keep their slots (`rematch`), which averages their steps unmatched.
 
         Raises:
-            ReplyError: there is no reply.
+            ReplyError: there is no reply, a client answered twice, or somebody who is no client answered.
         """
-        if not replies:
-            raise ReplyError(f"round {state.round + 1}: no client answered; ask again")
-        replies = self.robust.clipped(replies, self.graph, {})
+        replies = self.robust.clipped(in_client_order(replies, self.clients), self.graph, {})
         keeps = self.membership.keep_slots(state)
         work = Aggregation.of(self.round_steps, self._begun(state, replies), replies, trim=self.robust.trim)
         before = at = first = state.settled[1]

@@ -10,7 +10,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedma.algorithms import Ask, Reply
-from fedma.algorithms.replies import Expected, sift
+from fedma.algorithms.replies import Expected, fault_in, out_of_line
 from fedma.engines.flower.node_registry import NodeRegistry
 from fedma.engines.flower.records import Request, read
 from fedma.errors import ReplyError
@@ -139,17 +139,16 @@ class Exchange:
                 self._told(client, f"{reply}, it is sent all that it needs")
                 self._again(client)
                 return
-            if faults := sift([ask], [reply], self._expected)[1]:
-                raise ReplyError(str(faults[0]))
+            if fault := fault_in(reply, ask, self._expected):
+                raise ReplyError(str(fault))
         except ReplyError as error:
             self.outcome.missing[client] = f"refused: {error}"
             return
         self.outcome.replies[client] = reply
 
     def _compare(self) -> None:
-        """Refuse those that are far out of line with the others."""
-        asks = [self._requests[client].first.asks[-1] for client in self.outcome.replies]
-        for fault in sift(asks, list(self.outcome.replies.values()), self._expected)[1]:
+        """Refuse replies that are far out of line with the others; each was checked by itself when it came."""
+        for fault in out_of_line(list(self.outcome.replies.values()), self._expected.graph):
             del self.outcome.replies[fault.client]
             self.outcome.missing[fault.client] = f"refused: {fault}"
 
