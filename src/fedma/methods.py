@@ -20,8 +20,8 @@ class Method:
         label: how it is written in tables and figures.
         summary: what it does, in one line.
         source: where it was published.
-        factory: `package.module:name` of a function that takes a `fedma.experiments.method_factories.Plan` and returns
-            the `fedma.algorithms.Algorithm`.
+        factory: `package.module:name` of a function. It takes a `fedma.experiments.method_factories.MethodInputs` and
+            returns the `fedma.algorithms.Algorithm`.
         matches: whether it matches units; the unit groups are then checked before work starts.
         averages: whether it averages models coordinate by coordinate.
         one_shot: whether it takes all clients once, in a single round.

@@ -17,7 +17,7 @@ from fedma.algorithms.replies import Expected, check, sift
 from fedma.engines import Traffic
 from fedma.errors import ReplyError
 from fedma.experiments import checkpoint
-from fedma.experiments.method_factories import Plan, algorithm
+from fedma.experiments.method_factories import MethodInputs, algorithm
 from fedma.experiments.settings import Settings
 from fedma.methods import METHODS
 from fedma.seeds import generator
@@ -38,7 +38,7 @@ class Case:
         common: whether its clients start from common weights.
     """
 
-    make: Callable[[Plan], Algorithm]
+    make: Callable[[MethodInputs], Algorithm]
     common: bool
 
     @classmethod
@@ -51,7 +51,7 @@ class Case:
         start = initial(members, model=MODEL, common=self.common or alike)
         settings = Settings(model=MODEL, clients=count, local_epochs=epochs, rounds=2, lr=0.05, batch_size=8)
         common = start[0] if self.common else {}
-        plan = Plan(settings, members[0].graph, range(count), 2, common, {})
+        plan = MethodInputs(settings, members[0].graph, range(count), 2, common, {})
         return Federation(self.make(plan), members, start)
 
 

@@ -12,7 +12,7 @@ from algorithms import laws
 from algorithms.laws import LAWS, Case
 from fedma.algorithms import Ask, FedAvg, Reply, State
 from fedma.errors import ReplyError
-from fedma.experiments.method_factories import Plan, schedule
+from fedma.experiments.method_factories import MethodInputs, schedule
 from fedma.methods import METHODS
 
 Law = Callable[[Case], None]
@@ -118,7 +118,7 @@ def test_there_is_a_bad_algorithm_for_every_law() -> None:
 
 @pytest.mark.parametrize(("kind", "law"), BAD, ids=lambda value: value.__name__)
 def test_a_bad_algorithm_is_found_out(kind: type[FedAvg], law: Law) -> None:
-    def make(plan: Plan) -> Any:
+    def make(plan: MethodInputs) -> Any:
         return kind(plan.graph, plan.clients, schedule(plan.settings), plan.rounds, plan.initial)
 
     with pytest.raises((AssertionError, ReplyError)):

@@ -1,7 +1,7 @@
 """What a server asks of a client, and what the client answers.
 
-Both are values with an exact serialised form (safetensors with the settings as JSON in its header), so that every
-engine delivers the same thing and bytes are counted in one place.
+Both have an exact serialised form: safetensors, with the settings as JSON in its header. So every engine delivers the
+same bytes, and they are counted in one place.
 """
 
 import json
@@ -38,10 +38,10 @@ _CODES = {
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """Work for one client. It does these things, in this order, to the weights that it holds:
+    """Work for one client, which does these things to the weights that it holds, in this order:
 
-    1. `widen`: move them to the places of their slots in wider groups, readers of those in `fit` fitted to the slots;
-    2. `weights`: replace these tensors; those in `known` are not sent, it finds them in what it holds;
+    1. `widen`: move each unit to its slot; fit the readers of the groups in `fit` to the slots;
+    2. `weights`: replace these tensors; those in `known` are not sent, because the client holds them already;
     3. train by `schedule`, with the tensors named in `frozen` held;
     4. answer with the tensors named in `send`.
 
@@ -49,16 +49,16 @@ class Ask:
         client: who.
         name: names the training for its random numbers, such as ("round", 1, "step", 2).
         weights: global tensors, or the client's own part of them.
-        known: names of those that are the client's own part of global tensors that it holds.
-        narrow: which part: per group, own unit → slot; int32.
-        wide: the widths of what it holds.
+        known: names of tensors that are not sent: the client can cut them from the global tensors that it holds.
+        narrow: where to cut them: per group, own unit → slot; int32.
+        wide: the widths of the global tensors that the client holds.
         widen: per group, unit → slot; int32.
         widths: the client's widths when that is done.
         fit: groups of `widen` whose readers are fitted to the slots (`fedma.matching.averaging.fit_readers`).
         schedule: fields of `fedma.training.Schedule`.
         frozen: names of tensors that are not trained.
         send: names of tensors to answer with.
-        keep: whether it holds its weights afterwards; one that is not asked to needs no memory between asks.
+        keep: whether the client holds its weights afterwards. Otherwise it needs no memory between asks.
     """
 
     client: int

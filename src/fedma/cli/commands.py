@@ -37,11 +37,11 @@ class Run:
     Attributes:
         settings: the experiment.
         config: a TOML file with settings; flags override it.
-        out: the run folder; by default runs/ and the time.
-        resume: go on with the interrupted run in this folder; its settings are its own, but for --workers.
-        tensorboard: write TensorBoard's files too, into the run folder.
-        quiet: no progress.
-        sources: where each setting comes from, of those that are not the defaults.
+        out: the run folder. The default is runs/ and the time.
+        resume: resume the interrupted run in this folder with its own settings; only --workers may change.
+        tensorboard: also write files for TensorBoard, into the run folder.
+        quiet: show no progress.
+        sources: where each setting that is not the default comes from.
     """
 
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
@@ -87,9 +87,9 @@ class Demo:
     """Compare all methods on handwritten digits, split unevenly over ten clients (about a minute, no download).
 
     Attributes:
-        out: the run folder; by default runs/ and the time.
-        seed: of everything that is random.
-        quiet: no progress.
+        out: the run folder. The default is runs/ and the time.
+        seed: the seed of all random numbers.
+        quiet: show no progress.
     """
 
     out: Path | None = None
@@ -117,8 +117,8 @@ class Report:
     """Make the page, the tables and the figures of one or several run folders.
 
     Attributes:
-        runs: run folders; those that differ by their seed alone become one line with an interval.
-        out: where to write; by default the run folder itself, or report/ for several.
+        runs: run folders. Runs that differ only in their seed become one row with an interval.
+        out: the folder to write to. The default is the run folder, or report/ for several runs.
     """
 
     runs: Positional[tuple[Path, ...]]
@@ -139,7 +139,7 @@ class Units:
         model: a network of fedma.models (an unknown name lists them), or package.module:factory.
         input_shape: the shape of one input, without the batch.
         classes: number of classes.
-        integers: inputs are whole numbers below this one (tokens) instead of real numbers: for char-lstm take
+        integers: inputs are whole numbers below this one (tokens), not real numbers. For char-lstm use
             --input-shape 80 --integers 65 --classes 65.
         verify: check the groups by permuting the model and comparing its outputs.
     """

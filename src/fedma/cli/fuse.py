@@ -26,23 +26,23 @@ class Fuse:
 
     Attributes:
         files: safetensors files, any number; the models' widths may differ.
-        model: what they are weights of: a network of fedma.models, or package.module:factory, a function without
-            arguments that returns an nn.Module. Files that fedma wrote know it themselves.
-        out: where the fused model goes; a file that is there already is not touched.
-        data: judge the models on the test split of this data (as for fedma run), whose inputs are scaled by their
-            mean and standard deviation; without it no data are needed.
-        test_limit: judge by only so many test samples.
-        input_shape: shape of one input without the batch, where there are no data to tell.
-        classes: number of outputs, likewise; by default 10.
-        integers: inputs are whole numbers below this one (tokens), likewise.
-        weights: one for each file, its weight in the averages, such as its number of training samples.
+        model: the architecture: a network of fedma.models, or package.module:factory, a function without arguments
+            that returns an nn.Module. Files that fedma wrote name their own.
+        out: the file of the fused model. An existing file is not touched.
+        data: score the models on the test split of this data (as for fedma run). Inputs are scaled by the training
+            split's mean and standard deviation. Fusing itself needs no data.
+        test_limit: use this many test samples at most.
+        input_shape: shape of one input without the batch, if there are no data.
+        classes: number of outputs, if there are no data. The default is 10.
+        integers: inputs are whole numbers below this one (tokens), if there are no data.
+        weights: the weight of each file in the averages, such as its number of training samples.
         matcher: how units are matched: the name of a matcher, or package.module:name, a matching of your own.
         grow: whether the fused model may be wider than the models.
-        max_growth: how many times as wide as the widest model at most.
-        recalibrate: estimate batch-norm statistics anew, on 2000 training samples of the data.
-        interpolate: of two models of equal widths, draw the loss along the line between them, before and after
-            matching, into this picture (.png, .svg or .pdf), with a .csv beside it.
-        seed: of the order in which models are visited.
+        max_growth: the most that the fused model may grow, as a factor of the widest model's widths.
+        recalibrate: estimate batch-norm statistics again, on 2000 training samples of the data.
+        interpolate: for two models of equal widths: draw the loss on the line between them, before and after matching.
+            This names the figure (.png, .svg or .pdf); a .csv file is written beside it.
+        seed: the seed of the order in which models are visited.
     """
 
     files: Positional[tuple[Path, ...]]

@@ -21,15 +21,15 @@ Shown = Mapping[str, "Sequence[Slot]"]
 
 @dataclass(frozen=True)
 class Inspect:
-    """Show what the units of a run's global model are: whose units each averages, and what excites it most.
+    """Show the units of a run's global model: the clients that own each, and the test samples that excite it most.
 
     Attributes:
         folder: the folder of a run of FedMA or PFNM.
-        method: fedma or pfnm; by default the first of them that was run.
-        group: show this unit group alone; an unknown one lists them.
-        slots: how many slots of each group to show, the first ones; the .csv file has all.
-        images: how many test images (of text, windows) to show for each slot.
-        out: where the .csv file and the figures go; by default slots/ in the run folder.
+        method: a method that matches units. The default is the first of them that was run.
+        group: show only this unit group. An unknown name lists them.
+        slots: show this many slots of each group. The .csv file has all.
+        images: show this many test images (for text: windows) for each slot.
+        out: the folder of the .csv file and the figures. The default is slots/ in the run folder.
     """
 
     folder: Positional[Path]

@@ -12,24 +12,24 @@ from fedma.cli.preflight import check_figures
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Run one of the paper's experiments: its result file, tables and figure go into OUT/NAME/SCALE.
+    """Run one of the paper's experiments. Its result file, tables and figure go into OUT/NAME/SCALE.
 
-    Run it again to go on with one that was interrupted, or with more seeds; what is done is not done again.
+    Run it again to resume an interrupted experiment or to add seeds. Finished runs are not repeated.
 
     Attributes:
         name: mnist-lenet, cifar10-vgg9, shakespeare-lstm, cifar10-resnet20, data-efficiency, bias, local-epochs, growth
             or ablation.
-        scale: small, which takes two cores an hour or two; medium (cifar10-vgg9, shakespeare-lstm), one GPU half an
-            hour with --jobs 6; or paper, the full setting, for those with days of one.
-        seeds: of the runs; by default the experiment's own.
-        lines: which lines to run of these seeds, as the table calls them (--lines FedMA FedAvg); by default all.
-        data_folder: where the data lie, in folders named mnist, cifar10, shakespeare; by default the Hugging Face hub.
+        scale: "small" takes one or two hours on two cores. "medium" (cifar10-vgg9, shakespeare-lstm) takes half an hour
+            on one GPU with --jobs 6. "paper" is the full setting and takes days on a GPU.
+        seeds: the seeds of the runs. The default is the experiment's own.
+        lines: run only these lines, named as in the table (--lines FedMA FedAvg). The default is all.
+        data_folder: a folder that holds mnist, cifar10 and shakespeare. The default is the Hugging Face hub.
         out: the folder of all experiments.
-        jobs: how many runs to do side by side, each in a process of its own: on one GPU, or on two cores where most
-            runs have fewer clients than keep both busy.
-        workers: worker processes of each run; 0 for one for each core or GPU, or, of several jobs, for none.
-        device: where to train: "auto" (the GPU if there is one), cpu, cuda, mps.
-        quiet: no progress.
+        jobs: do this many runs at the same time, each in its own process. This helps on one GPU, or if runs have fewer
+            clients than the processor has cores.
+        workers: worker processes of each run. 0 takes one for each core or GPU, and none if there are several jobs.
+        device: where to train: "auto" (the GPU if there is one), cpu, cuda or mps.
+        quiet: show no progress.
     """
 
     name: Positional[str]

@@ -15,9 +15,9 @@ def paper_dirichlet(
 ) -> list[Rows]:
     """The rows of each client, every row once, every client at least `min_samples`.
 
-    Class by class: shuffle its samples, draw the clients' shares from Dirichlet(alpha), give nothing to clients
-    that already hold their even part (samples / clients), rescale the others' shares and cut. The whole division
-    is drawn again until every client has enough.
+    For each class, shuffle its samples and draw the clients' shares from Dirichlet(alpha). Set the shares of clients
+    that already hold their even part (samples / clients) to zero, rescale the others and cut. The whole division is
+    drawn again until every client has enough.
 
     Raises:
         InputError: `REDRAWS` draws were not enough.

@@ -33,13 +33,13 @@ def load(
     windows of tokens, the next character their class, roles their owners (`fedma.data.text.windows`).
 
     Args:
-        name: `digits` (scikit-learn's 8×8 handwritten digits, no download), `mnist`, `cifar10`, `shakespeare`, any
-            data set of the Hugging Face hub with one column of images and one of labels, or with the columns of
-            `flwrlabs/shakespeare` (`owner/name`), or a local folder of the same kind: parquet files, or images in one
-            folder a class. A short name wins over a folder of that name; write `./mnist` for the folder.
-        test_fraction: the part of each class (of text: the last part of each role's) that is set aside where the data
-            has no test split of its own.
-        seed: decides that division of images, and which samples the limits keep.
+        name: `digits` (scikit-learn's 8×8 handwritten digits, no download), `mnist`, `cifar10` or `shakespeare`. Or
+            `owner/name`, a data set of the Hugging Face hub; it needs one column of images and one of labels, or the
+            columns of `flwrlabs/shakespeare`. Or a local folder of parquet files, or of images in one folder for each
+            class. A short name wins over a folder of that name; write `./mnist` for the folder.
+        test_fraction: the part of each class to set aside if the data have no test split. Of text, it is the last part
+            of each role's.
+        seed: decides this division of images, and which samples the limits keep.
         limit: the most training samples to keep, of each owner where samples have owners, for quick trials.
         test_limit: the same for test samples.
         natural: the column that names each image's owner, for `partition(..., scheme="natural")`.

@@ -155,8 +155,8 @@ def _table(rows: Rows, labels: Rows) -> Any:
 def _flower_partitioners() -> Iterator[Any]:
     """The partitioners of flwr-datasets, kept quiet.
 
-    They warn of every redraw and of classes left out (our docstring and errors speak of both), sort in a way that
-    pyarrow warns of, and draw a progress bar.
+    They warn of every redraw and of classes left out, which our docstring and errors mention already. They sort in a
+    way that pyarrow warns of, and draw a progress bar.
     """
     with _lightly():
         flower = imported("flwr_datasets.partitioner", extra="data")
@@ -170,9 +170,9 @@ def _flower_partitioners() -> Iterator[Any]:
 def _lightly() -> Iterator[None]:
     """Inside, flwr-datasets is imported, if it was not yet, without its plots and without telemetry.
 
-    Its plots bring Matplotlib, seaborn and a second; whoever imports them later gets them. The package can report its
-    use to its makers: its partitioners never do, and what it reads once, when first imported, says here that the rest
-    of it shall not either, unless the user has set that variable.
+    Its plots import Matplotlib and seaborn, which takes a second. Code that imports them later gets them. Parts of the
+    package can report their use to its makers, though its partitioners never do. It reads an environment variable on
+    its first import. Unless the user has set this variable, it is set to forbid all reports.
     """
     if "flwr_datasets" in sys.modules:
         yield

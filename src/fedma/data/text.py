@@ -39,8 +39,8 @@ def windows(tables: Tables, *, test_fraction: float, min_windows: int) -> Source
     The table has a row for each window, at stride 1, so that two rows share all characters but one. A role's text is
     its first window and the next characters of all its rows, joined: these are read, and not each window.
 
-    The first part of each role's windows is for training. As many windows as one has characters are left out after
-    it, so no character of a test window, nor the one after it, is in any training window.
+    The first part of each role's windows is for training. After it, as many windows are left out as a window has
+    characters. So no training window has a character of a test window, or the character after it.
 
     Args:
         tables: of the data set; where it has no test split, `test_fraction` of each role becomes one.

@@ -43,9 +43,10 @@ class LocalEngine:
 
         Args:
             clients: the federation.
-            workers: worker processes; None for one for each core, or for each GPU where that is the device, as far as
-                there are clients. With one, or where processes cannot be forked (another system than Linux, or, with
-                a `SlowWarning`, a process that has used a GPU), clients run one after the other in this process.
+            workers: worker processes, at most one for each client. None takes one for each core, or for each GPU if
+                that is the device. With one worker, clients run one after the other in this process. So they do if
+                processes cannot be forked: on other systems than Linux, and in a process that has used a GPU. The
+                latter gives a `SlowWarning`.
             device: where clients train; with "cuda", workers take the GPUs in turn.
             precision: of training and evaluation, as `fedma.training.Compute` has it.
             test: inputs to evaluate models on.

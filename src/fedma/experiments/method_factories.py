@@ -17,7 +17,7 @@ from fedma.units.layout import Widths
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class MethodInputs:
     """What a factory makes an algorithm of.
 
     Attributes:
@@ -55,76 +55,80 @@ class Plan:
         return {"server_momentum": settings.server_momentum, **lr}
 
 
-def algorithm(method: str, plan: Plan) -> Algorithm:
+def algorithm(method: str, inputs: MethodInputs) -> Algorithm:
     """The server's side of a method.
 
     Raises:
         InputError: the method is not known.
     """
-    made: Algorithm = METHODS.get(method).make()(plan)
+    made: Algorithm = METHODS.get(method).make()(inputs)
     return made
 
 
-def fedavg(plan: Plan) -> FedAvg:
+def fedavg(inputs: MethodInputs) -> FedAvg:
     """Plain averaging; with a single client, that client's training."""
-    return FedAvg(plan.graph, plan.clients, schedule(plan.settings), plan.rounds, plan.initial, **plan.participation)
+    return _averaging(FedAvg, inputs)
 
 
-def fedprox(plan: Plan) -> FedAvg:
+def fedprox(inputs: MethodInputs) -> FedAvg:
     """Plain averaging with the proximal term in the clients' loss."""
-    local = replace(schedule(plan.settings), proximal=plan.settings.proximal)
-    return FedAvg(plan.graph, plan.clients, local, plan.rounds, plan.initial, **plan.participation)
+    return _averaging(FedAvg, inputs, schedule=replace(schedule(inputs.settings), proximal=inputs.settings.proximal))
 
 
-def fedavgm(plan: Plan) -> FedAvgM:
+def fedavgm(inputs: MethodInputs) -> FedAvg:
     """Averaging with momentum at the server."""
-    local = schedule(plan.settings)
-    return FedAvgM(
-        plan.graph, plan.clients, local, plan.rounds, plan.initial, **plan.server_steps, **plan.participation
-    )
+    return _averaging(FedAvgM, inputs, **inputs.server_steps)
 
 
-def fedadam(plan: Plan) -> FedAdam:
+def fedadam(inputs: MethodInputs) -> FedAvg:
     """Averaging with Adam at the server."""
-    local = schedule(plan.settings)
-    return FedAdam(
-        plan.graph, plan.clients, local, plan.rounds, plan.initial, **plan.server_steps, **plan.participation
+    return _averaging(FedAdam, inputs, **inputs.server_steps)
+
+
+def _averaging(kind: type[FedAvg], inputs: MethodInputs, **more: Any) -> FedAvg:
+    """An averaging algorithm of this kind, with further arguments."""
+    return kind(
+        graph=inputs.graph,
+        clients=inputs.clients,
+        rounds=inputs.rounds,
+        initial=inputs.initial,
+        **{"schedule": schedule(inputs.settings), **inputs.participation, **more},
     )
 
 
-def ensemble(plan: Plan) -> Ensemble:
+def ensemble(inputs: MethodInputs) -> Ensemble:
     """The clients' models side by side."""
-    return Ensemble(plan.graph, plan.clients, schedule(plan.settings), widths=plan.widths)
+    return Ensemble(inputs.graph, inputs.clients, schedule(inputs.settings), widths=inputs.widths)
 
 
-def pfnm(plan: Plan) -> PFNM:
+def pfnm(inputs: MethodInputs) -> PFNM:
     """One-shot matching; networks of one hidden layer are matched by their outgoing weights, too."""
-    how = replace(matcher(plan.settings), outgoing=len(plan.graph.groups) == 1)
-    return PFNM(plan.graph, plan.clients, schedule(plan.settings), widths=plan.widths, matcher=how)
+    how = replace(matcher(inputs.settings), outgoing=len(inputs.graph.groups) == 1)
+    return PFNM(inputs.graph, inputs.clients, schedule(inputs.settings), widths=inputs.widths, matcher=how)
 
 
-def fedma(plan: Plan) -> FedMA:
+def fedma(inputs: MethodInputs) -> FedMA:
     """Matched averaging, with the schedules after each matching and of the output layer."""
-    settings, local = plan.settings, schedule(plan.settings)
+    settings, local = inputs.settings, schedule(inputs.settings)
     retrain = replace(local, epochs=_or(settings.retrain_epochs, settings.local_epochs))
     output = replace(
         retrain, epochs=_or(settings.output_epochs, 3 * retrain.epochs), lr=_or(settings.output_lr, local.lr / 10)
     )
     return FedMA(
-        plan.graph,
-        plan.clients,
+        inputs.graph,
+        inputs.clients,
         local,
         retrain,
         output,
-        plan.rounds,
+        inputs.rounds,
         matcher(settings),
-        widths=plan.widths,
+        widths=inputs.widths,
         newcomers=settings.newcomers,
         later=settings.later,
         rematch=settings.rematch,
         steps_per_exchange=settings.steps_per_exchange,
         fitted=settings.fitted,
-        **plan.participation,
+        **inputs.participation,
     )
 
 

@@ -21,7 +21,7 @@ from fedma.errors import CheckpointError, InputError
 from fedma.experiments import checkpoint
 from fedma.experiments.callback import SILENT, Callback, ExchangeStart
 from fedma.experiments.federation import Federation, assemble, reassemble
-from fedma.experiments.method_factories import Plan, algorithm, privacy
+from fedma.experiments.method_factories import MethodInputs, algorithm, privacy
 from fedma.experiments.metrics import by_client, owners
 from fedma.experiments.run_folder import RunFolder, check_new, mark, unfinished
 from fedma.experiments.run_state import RunState
@@ -149,7 +149,7 @@ def _algorithm(method: str, federation: Federation, bound: int | None) -> Algori
     """The server's side of a method; `bound` is the most bytes that it may use, if it is bound by bytes."""
     settings, common = federation.settings, _common_start(method, federation.settings)
     members = (federation.pooled,) if METHODS.get(method).centralised else federation.members
-    plan = Plan(
+    plan = MethodInputs(
         settings,
         federation.graph,
         clients=members,

@@ -37,13 +37,14 @@ _PACKAGES = ("torch", "numpy", "scipy", "safetensors", "datasets", "flwr-dataset
 class RunFolder:
     """A run folder being written.
 
-    Use as a context manager: a run that fails before it can be resumed leaves no folder, and one that ends well is
+    Use it as a context manager. A run that fails before it can be resumed leaves no folder. A run that ends well is
     marked as finished.
 
-    `run.json` has the settings, versions, machine and data; `results.jsonl` one line for each evaluation;
-    `models/METHOD.safetensors` the global model, its header what is needed to build it again, and
-    `models/METHOD.assignments.safetensors` which unit of which client is in which of its slots, where units were
-    matched; an unfinished run has a checkpoint too.
+    - `run.json`: the settings, versions, machine and data;
+    - `results.jsonl`: one line for each evaluation (`fedma.result_line`);
+    - `models/METHOD.safetensors`: the global model; its header has what is needed to build it again;
+    - `models/METHOD.assignments.safetensors`: the slot of each client's units, if the method matches units;
+    - `checkpoint.safetensors`: only while the run has not finished.
 
     Attributes:
         folder: the run folder.

@@ -30,67 +30,69 @@ class Settings:
     """One experiment: data, federation, methods, training, matching.
 
     Attributes:
-        data: "digits" (built in), "mnist", "cifar10", "shakespeare", a hub name such as "ylecun/mnist", or a local
-            folder.
+        data: "digits" (built in), "mnist", "cifar10", "shakespeare", a data set of the Hugging Face hub such as
+            "ylecun/mnist", or a local folder.
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
-        method: what to compare, in this order.
+        method: the methods to compare, in this order.
         clients: number of clients.
         partition: how the training data are divided among the clients.
-        alpha: Dirichlet concentration; the smaller, the more uneven.
-        natural: the column that names each image's owner, for the natural partition (of text it is known).
-        min_windows: of text: leave out speaking roles with fewer windows.
-        classes_per_client: for the pathological partition.
-        min_samples: the least that any client holds; lower it for thousands of clients.
-        rounds: communication rounds (and as many times the local epochs when pooled).
-        equal_bytes: give FedAvg and its kin as many bytes as FedMA uses (at least one round), instead of `rounds`.
-        participation: the part of the clients that takes part in a round of FedAvg and its kin and of FedMA, drawn
-            anew for each; 1 for all.
-        join: CLIENT:ROUND, clients (from 0) that are there from a later round (from 1) on.
-        leave: CLIENT:ROUND, clients that are away from a round on; they may join again.
-        widths: how wide the clients' models are, as parts of the model's widths, given to the clients in turn: 1 0.5
-            halves every second client's (FedMA, PFNM, ensemble). A round of FedMA that lacks the wide ones narrows the
-            model for good.
+        alpha: Dirichlet concentration. A smaller value gives a more uneven partition.
+        natural: for the natural partition: the column that names the owner of each image. Text has its own.
+        min_windows: for text: leave out speaking roles that have fewer windows.
+        classes_per_client: for the pathological and the shards partition.
+        min_samples: the fewest samples that a client may hold. Lower it for thousands of clients.
+        rounds: communication rounds. Pooled training takes as many times the local epochs.
+        equal_bytes: give FedAvg, FedProx, FedAvgM and FedAdam as many bytes as FedMA uses (at least one round). This
+            replaces `rounds`.
+        participation: the share of clients that take part in a round, drawn anew for each round (not PFNM, ensemble).
+        join: CLIENT:ROUND. The client joins in this round. Clients count from 0, rounds from 1.
+        leave: CLIENT:ROUND. The client is away from this round on. It may join again.
+        widths: widths of the clients' models, as factors of the model's widths, given to the clients in turn: 1 0.5
+            halves every second client (FedMA, PFNM, ensemble). If no wide client takes part in a round of FedMA, the
+            global model becomes narrower and stays so.
         local_epochs: epochs of local training in a round.
-        retrain_epochs: FedMA: epochs after each matching; by default as `local_epochs`.
-        output_epochs: FedMA: epochs of the output layer when all is matched; by default 3 × `retrain_epochs`.
-        output_lr: FedMA: learning rate of these; by default a tenth of `lr`.
-        newcomers: FedMA: a client that joins starts from a part of the "global" model, or from its "own" one.
-        later: FedMA: later rounds start from each client's "own" part of the global model, or all of the "global" one.
-        rematch: FedMA: match "always"; after the first round "never", so that later rounds are one exchange each, in
-            which slots are averaged over their owners; or from the first layer on whose units "drift" from their slots.
+        retrain_epochs: FedMA: epochs after each matching. The default is `local_epochs`.
+        output_epochs: FedMA: epochs of the output layer after the last matching. The default is 3 × `retrain_epochs`.
+        output_lr: FedMA: learning rate of these epochs. The default is a tenth of `lr`.
+        newcomers: FedMA: where a client that joins late starts: from a part of the "global" model, or from its "own".
+        later: FedMA: where clients start later rounds: from their "own" part of the global model, or from all of the
+            "global" model.
+        rematch: FedMA: when to match in later rounds. "always": in every round. "never": a round is one exchange that
+            averages slots over their owners. "drift": from the first layer on whose units have left their slots.
         steps_per_exchange: FedMA: how many layers to match in one exchange.
-        fitted: FedMA, one round alone: clients fit their next layers to the averaged units before they train them.
+        fitted: FedMA, one round only: clients fit their next layers to the averaged units before they train them.
         optimizer: "sgd" or "adam".
         lr: learning rate.
-        momentum: of SGD.
+        momentum: momentum of SGD.
         weight_decay: L2 penalty.
-        batch_size: samples in a step.
-        augment: shift images by up to 4 pixels and flip half of them, at random, in training.
-        proximal: FedProx's proximal term mu.
-        server_lr: FedAvgM and FedAdam: the server's learning rate; by default 1 and 0.01.
-        server_momentum: FedAvgM and FedAdam: momentum at the server.
-        init: clients start from "common" weights or "independent" ones; "auto": common for FedAvg, FedProx and pooled
+        batch_size: samples in one step of training.
+        augment: train on images that are shifted by up to 4 pixels, half of them flipped, at random.
+        proximal: FedProx: weight mu of the proximal term.
+        server_lr: FedAvgM and FedAdam: learning rate of the server. The defaults are 1 and 0.01.
+        server_momentum: FedAvgM and FedAdam: momentum of the server.
+        init: the clients' initial weights: "common", "independent", or "auto": common for averaging methods and pooled
             training, independent for the others, as in the papers.
-        hyper: matching: "empirical" learns its variances; "reference" uses the FedMA authors' constants.
-        gamma: matching: mass of the beta process, which governs growth; by default as `hyper` has it.
-        recurrent: matching: units of an LSTM or GRU are matched by what they read of each other, too, not by their
-            input weights alone (not with hyper=reference).
-        grow: whether the global model may be wider than the clients'.
-        max_growth: how many times as wide as the clients' the global model may become (not with hyper=reference).
-        robust: averages over clients, or in FedMA over a slot's owners: "mean"; "trimmed", without the fifth of them at
-            either end, value by value; or "median".
-        clip: scale down updates (FedMA: weights) more than so many times as large as the median client's.
-        dp_clip: local privacy: the most by which a client's message may differ from what the server knew.
-        dp_noise: local privacy: standard deviation of the noise on what a client sends, as a multiple of `dp_clip`.
-        dp_delta: the delta at which the privacy loss epsilon is reported.
-        dp_secure: draw this noise from the operating system, not from the seed; no run is like another then.
-        limit: use only so many training samples, of each owner where samples have owners.
-        test_limit: judge by only so many test samples, of each owner likewise.
-        seed: of everything that is random.
-        workers: worker processes; 0 for one for each core, or for each GPU where that is the device.
-        device: where to train: "auto" (the GPU if there is one), cpu, cuda, mps.
-        precision: "fp32", or "bf16": matrix products in bfloat16, faster on processors that can.
+        hyper: matching: "empirical" learns the variances; "reference" uses the constants of the FedMA authors.
+        gamma: matching: mass of the beta process. A larger value lets the global model grow more.
+        recurrent: matching: match units of an LSTM or GRU also by what they read of each other, not only by their
+            input weights (not with hyper=reference).
+        grow: let the global model become wider than the clients' models.
+        max_growth: the most that the global model may grow, as a factor of the clients' widths (not with
+            hyper=reference).
+        robust: how to average clients, or in FedMA the owners of a slot: "mean", "trimmed" (each value without its
+            highest and its lowest fifth), or "median".
+        clip: scale updates (FedMA: weights) down to this many times the median client's size.
+        dp_clip: local privacy: the largest change that a client's message may make to what the server knew.
+        dp_noise: local privacy: standard deviation of the noise in a client's message, as a multiple of `dp_clip`.
+        dp_delta: local privacy: the delta at which the privacy loss epsilon is reported.
+        dp_secure: local privacy: draw the noise from the operating system, not from the seed. Runs then differ.
+        limit: use this many training samples at most; of each owner, if samples have owners.
+        test_limit: use this many test samples at most; of each owner, if samples have owners.
+        seed: the seed of all random numbers.
+        workers: number of worker processes. 0 takes one for each core, or for each GPU if these train.
+        device: where to train: "auto" (the GPU if there is one), cpu, cuda or mps.
+        precision: "fp32", or "bf16": matrix products in bfloat16, which some processors compute faster.
     """
 
     data: str = "digits"

@@ -60,10 +60,18 @@ def cases(runs: Sequence[Run]) -> list[Case]:
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One row for each case and method, of its last evaluation, averaged over seeds.
 
-    Columns: `settings` (in what cases differ), `method`, `accuracy` (% of the test split), `interval` (half-width of
-    the 95 % t-interval of its mean over seeds, None for one seed), `seeds` (how many), `rounds`, `megabytes_up` and
-    `megabytes_down` (of all clients together, 10^6 bytes), `local_epochs` (of each client), `growth` (parameters of
-    the global model for each of a client's), `seconds` (since the method started).
+    The columns are:
+
+    - `settings`: the settings in which cases differ;
+    - `method`;
+    - `accuracy`: % of the test split;
+    - `interval`: half-width of the 95 % t-interval of its mean over seeds, None for one seed;
+    - `seeds`: how many;
+    - `rounds`;
+    - `megabytes_up`, `megabytes_down`: of all clients together, 10^6 bytes;
+    - `local_epochs`: of each client;
+    - `growth`: parameters of the global model for each of a client's;
+    - `seconds`: since the method started.
     """
     return [_row(case.label, method, series) for case in cases(runs) for method, series in case.series.items()]
 

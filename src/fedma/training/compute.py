@@ -20,10 +20,10 @@ class Compute:
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", "mps".
-        channels_last: feature maps lie in memory pixel by pixel, all channels of one together, in which convolutions
-            and pooling are faster; shapes stay as they are.
-        precision: "fp32"; or "bf16", in which weights stay float32, and matrix products, convolutions and recurrent
-            layers are computed in bfloat16, several times as fast on processors that can (AMX, tensor cores).
+        channels_last: store feature maps pixel by pixel, with all channels of a pixel together. Convolutions and
+            pooling are faster then; shapes stay as they are.
+        precision: "fp32" or "bf16". With "bf16" weights stay float32, but matrix products, convolutions and recurrent
+            layers are computed in bfloat16. Processors with AMX or tensor cores are several times as fast then.
     """
 
     device: str = "cpu"

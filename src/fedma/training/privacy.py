@@ -40,17 +40,17 @@ class Privacy:
     def applied(
         self, weights: Mapping[str, Tensor], known: Mapping[str, Tensor], *, seed: int, name: tuple[str | int, ...]
     ) -> dict[str, Tensor]:
-        """What may be sent instead of these weights; whole numbers are left as they are.
+        """The weights as they may be sent: clipped and noisy. Whole numbers stay as they are.
 
         Args:
             weights: what was asked for.
-            known: what the server knew before, as far as it did; other tensors are clipped as they are.
-            seed: of the run; with `name` decides the noise, unless that is secure.
+            known: tensors that the server knew before. Only their change is clipped; other tensors are clipped whole.
+            seed: of the run; with `name` it decides the noise, unless that is secure.
             name: of this message.
 
-        Source: the Gaussian mechanism, Dwork, Roth, "The Algorithmic Foundations of Differential Privacy", 2014,
-            appendix A, on updates clipped as in McMahan et al., "Learning Differentially Private Recurrent Language
-            Models", ICLR 2018, but at the client.
+        Source: Dwork, Roth, "The Algorithmic Foundations of Differential Privacy", 2014, appendix A (Gaussian
+            mechanism). Updates are clipped as in McMahan et al., "Learning Differentially Private Recurrent Language
+            Models", ICLR 2018. Departure: at the client.
         """
         draw = None if self.secure else generator(seed, *name, "noise")
         real = {key: tensor for key, tensor in weights.items() if tensor.is_floating_point()}

@@ -1,7 +1,7 @@
 """FedMA on one page: Algorithm 1 of the paper, as a server that asks its clients and absorbs their replies.
 
-With W(j, n) the weights of client j in layer n of N, and Π(j) its assignment of units to slots, the paper's
-Algorithm 1 is, line by line:
+W(j, n) are the weights of client j in layer n of N. Π(j) is its assignment of units to slots. Algorithm 1 of the
+paper is then, line by line:
 
     (a)  for each layer n = 1 … N:
     (b)      if n < N:  Π(1) … Π(J) = BBP-MAP(W(1, n) … W(J, n))
@@ -63,15 +63,15 @@ class FedMA:
         participants: how many clients take part in a round, drawn anew for each; None for all.
         seed: decides the draws.
         present: the rounds in which clients are there, for those that are not always.
-        newcomers: a client that takes part for the first time later than round 0 starts from its part of the "global"
-            model, or from its "own" model, which is matched as in round 0.
-        later: later rounds start each client from its "own" part of the global model, or from all of the "global" one,
-            which then keeps its widths.
-        rematch: in later rounds, match "always"; "never", so that a round is one exchange in which each slot is
-            averaged over its owners; or from the first group on that has drifted ("drift"): where some client's unit
-            has come nearer to another slot than to its own.
-        steps_per_exchange: groups that an exchange settles: the more, the fewer exchanges and local epochs.
-        fitted: for one round alone: clients fit the weights that read matched units to the slots (see
+        newcomers: where a client starts that takes part for the first time after round 0: from its part of the
+            "global" model, or from its "own" model. The latter is matched as in round 0.
+        later: where clients start later rounds: from their "own" part of the global model, or from all of the "global"
+            model. The latter then keeps its widths.
+        rematch: when to match in later rounds. "always": in every round. "never": a round is one exchange that averages
+            each slot over its owners. "drift": from the first group on in which a unit has come nearer to another slot
+            than to its own.
+        steps_per_exchange: groups that an exchange settles. More groups mean fewer exchanges and local epochs.
+        fitted: for one round only: clients fit the weights that read matched units to the slots (see
             `fedma.matching.averaging.fit_readers`) before they train them; by default they place them, as published.
         robust: bounds on what a single client can change.
 

@@ -13,8 +13,8 @@ _LIFE = 600.0
 class NodeRegistry:
     """The nodes that have said who they are.
 
-    A client is known by the `partition-id` of its node, so a node that takes the place of another, with a new key
-    perhaps, goes on as the same client. A node without one gets the least number that is free.
+    A client is known by the `partition-id` of its node. So a node that replaces another continues as the same client,
+    even if it has a new key. A node without a `partition-id` gets the smallest free number.
 
     Attributes:
         numbers: node → client, of all nodes so far.

@@ -28,7 +28,7 @@ _log = logging.getLogger("flwr")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after an exchange: all that the server needs to go on.
+    """All that the server needs to continue a run after an exchange.
 
     Attributes:
         run: a name that no other run has.
@@ -73,9 +73,9 @@ class Progress:
 class Strategy(strategy.Strategy):
     """Runs an algorithm on a Flower grid.
 
-    Every exchange has a deadline. A client that is away for long, does not answer in time, answers with errors or
-    with what cannot be used is left out for the rest of the round; in the next it is asked again. One that has lost
-    its weights (its node was restarted) is sent the asks of this round up to now and makes them again, exactly.
+    Every exchange has a deadline. A client is left out for the rest of the round if it is away for long, answers late,
+    or sends errors or a bad reply. It is asked again in the next round. A client that has lost its weights, because
+    its node was restarted, is sent this round's asks so far; from them it computes exactly the same weights again.
 
     Attributes:
         progress: where the run stands; its `lines` tell what happened.
