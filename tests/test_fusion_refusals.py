@@ -15,13 +15,14 @@ import fedma
 from federation_models import running_sums
 from fedma.cli import main
 from fedma.errors import GraphError, InputError, MatchingError
+from fedma.matching import MATCHERS
 from fedma.models import build
 from fedma.seeds import generator, global_generator
 from fedma.units import units, weights
 
 X = torch.randn(3, 6, generator=generator(0, "inputs"))
 IMAGES = torch.randn(2, 1, 8, 8, generator=generator(0, "images"))
-MATCHERS = ["bbp", "rebasin", "c2m3", "identity"]
+NAMES = [entry.name for entry in MATCHERS if entry.assigns]
 
 
 def drawn(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -50,7 +51,7 @@ def convolutions(seed: int, kernel: int) -> nn.Module:
     return drawn(make, seed)
 
 
-@pytest.mark.parametrize("matcher", MATCHERS)
+@pytest.mark.parametrize("matcher", NAMES)
 def test_fixed_axes_that_differ(matcher: str) -> None:
     with pytest.raises(GraphError, match=r"model 1: tensor '2.weight' has shape \(1, 9\), .* \(3, 9\)"):
         fedma.fuse([mlp(0, outputs=3), mlp(1, outputs=1)], X, matcher=matcher)
@@ -247,7 +248,7 @@ def test_class_counts_go_by_the_outputs_that_are_classes() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*spectral_norm:FutureWarning")
 @pytest.mark.parametrize("norm", [parametrizations.spectral_norm, nn.utils.spectral_norm])
-@pytest.mark.parametrize("matcher", MATCHERS)
+@pytest.mark.parametrize("matcher", NAMES)
 def test_spectral_norms_are_those_of_the_fused_weights(matcher: str, norm: Callable[[nn.Module], nn.Module]) -> None:
     def normed() -> nn.Module:
         model = nn.Sequential(norm(nn.Linear(6, 9)), nn.ReLU(), norm(nn.Linear(9, 4)))
@@ -298,7 +299,7 @@ def test_instance_norms_are_recalibrated_too() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("matcher", MATCHERS)
+@pytest.mark.parametrize("matcher", NAMES)
 def test_models_on_a_gpu_fuse_as_on_the_cpu(matcher: str) -> None:
     models = [mlp(seed) for seed in range(3)]
     wanted = weights(fedma.fuse(models, X, matcher=matcher).model)

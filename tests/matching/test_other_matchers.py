@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fedma.errors import MatchingError, MissingExtra
-from fedma.matching import Matcher, average, fuse_weights, original_order
+from fedma.matching import Matcher, fuse_weights
 from fedma.matching.assignment import own_numbers
 from fedma.matching.slices import transform
 from fedma.matching.whole_model.c2m3 import _ahead, _gradient, _Line, _matrices, _mixed, _Soft, c2m3
@@ -22,51 +22,15 @@ from fedma.models.networks import mlp
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights, units, weights
 from fedma.units.layout import Maps
-from networks import made
+from matching.matcher_laws import KINDS, copies, network, own_maps
 
 LAW = settings(max_examples=10, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 1000)
-KINDS = ("mlp", "cnn", "residual", "speaker", "attention")
-MATCHERS = (rebasin, c2m3)
-GRAPHS: dict[str, UnitGraph] = {}
-
-
-def network(kind: str, seed: int) -> tuple[Weights, UnitGraph]:
-    """A network's weights, with normalisations that tell channels apart, and its graph."""
-    model = made(kind, seed=seed).double()
-    shape = (torch.zeros(2, 6, dtype=torch.long),) if kind == "speaker" else (torch.zeros(2, 1, 8, 8).double(),)
-    if kind not in GRAPHS:
-        GRAPHS[kind] = units(model, shape)
-    own, random = weights(model), generator(seed, "perturbed")
-    return {
-        name: tensor + 0.1 * torch.rand(tensor.shape, generator=random) if tensor.is_floating_point() else tensor
-        for name, tensor in own.items()
-    }, GRAPHS[kind]
-
-
-def copies(
-    own: Weights, graph: UnitGraph, seed: int, *, count: int, noise: float = 0.0
-) -> tuple[list[Weights], list[dict[str, Tensor]]]:
-    """Permuted copies, each with its own noise (in standard deviations of a tensor), and their orders."""
-    result, orders = [], []
-    for j in range(count):
-        random = generator(seed, "copy", j)
-        orders.append(graph.random_orders(random))
-        noisy = {
-            n: t + noise * t.std() * torch.randn(t.shape, generator=random) if noise and t.numel() > 1 else t
-            for n, t in own.items()
-        }
-        result.append(graph.gather(noisy, orders[-1]))
-    return result, orders
+WHOLE = (rebasin, c2m3)
 
 
 def transported(models: list[Weights], graph: UnitGraph, widths: list, shares: list[float]) -> Weights:
     return fuse_weights(models, graph, widths=widths, shares=shares, matcher=Matcher("ot"))[0]
-
-
-def own_maps(found: dict[str, tuple[Tensor, ...]], graph: UnitGraph) -> list[Maps]:
-    count = len(next(iter(found.values())))
-    return [original_order({group: own[j] for group, own in found.items()}, graph) for j in range(count)]
 
 
 def placed(
@@ -76,19 +40,7 @@ def placed(
     return [graph.scatter(m, own, widest(widths)) for m, own in zip(checked(models, graph), maps, strict=True)]
 
 
-@pytest.mark.parametrize("matcher", MATCHERS, ids=lambda m: m.__name__)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_permuted_copies_come_back(matcher: Callable, kind: str, seed: int) -> None:
-    own, graph = network(kind, seed)
-    models, _ = copies(own, graph, seed, count=3)
-    maps = own_maps(matcher(models, graph, widths=[graph.widths] * 3, seed=seed), graph)
-    fused = average(models, graph, names=own, maps=maps, widths=graph.widths, shares=[1, 2, 3])
-    for model, slots in zip(models, maps, strict=True):
-        torch.testing.assert_close(graph.gather(fused, slots), model, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("matcher", MATCHERS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("matcher", WHOLE, ids=lambda m: m.__name__)
 @pytest.mark.parametrize("power", [-100, 100])
 def test_scale_does_not_matter(matcher: Callable, power: int) -> None:
     """Not even where the squares of float32 weights overflow or vanish."""
@@ -100,16 +52,7 @@ def test_scale_does_not_matter(matcher: Callable, power: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(maps, found[group], strict=True))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_transport_brings_permuted_copies_to_the_first_one(kind: str, seed: int) -> None:
-    own, graph = network(kind, seed)
-    models, _ = copies(own, graph, seed, count=3)
-    fused = transported(models, graph, [graph.widths] * 3, [1, 2, 3])
-    torch.testing.assert_close(fused, models[0], rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("matcher", MATCHERS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("matcher", WHOLE, ids=lambda m: m.__name__)
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "speaker"])
 def test_noisy_copies_are_recovered(matcher: Callable, kind: str) -> None:
     own, graph = network(kind, 3)
@@ -205,7 +148,7 @@ def test_two_layers_match_a_search_by_hand(seed: int) -> None:
         return sum(float((models[0][n] * models[1][n].index_select(a, torch.tensor(order))).sum()) for n, a in made)
 
     best = max(gain(order) for order in itertools.permutations(range(4)))
-    for matcher in MATCHERS:
+    for matcher in WHOLE:
         first, second = matcher(models, graph, widths=[graph.widths] * 2)[group]
         assert gain(tuple(second.argsort()[first].tolist())) == pytest.approx(best)
 
@@ -269,7 +212,7 @@ def test_what_cannot_be_matched_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(MatchingError, match=f"client 1 has {graph.widths[group] + 3}; use the matcher"):
         c2m3([own, own], graph, widths=other)
     broken = {**own, "output.weight": own["output.weight"] * float("nan")}
-    for matcher in MATCHERS:
+    for matcher in WHOLE:
         with pytest.raises(MatchingError, match=r"client 1: 'output\.weight' holds values that are not finite"):
             matcher([own, broken], graph, widths=[graph.widths] * 2)
         with pytest.raises(MatchingError, match="no client"):

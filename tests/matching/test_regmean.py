@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import fedma
 from federation import outputs
 from fedma.errors import InputError
+from fedma.matching import MATCHERS
 from fedma.matching.averaging.regmean import regression_means
 from fedma.models import build
 from fedma.models.networks import mlp
@@ -18,6 +19,7 @@ from networks import made
 LAW = settings(max_examples=10, deadline=None, derandomize=True)
 NAMES = st.sampled_from(["mlp", "cnn", "deep"])
 INPUTS = torch.randn(6, 1, 8, 8, generator=generator(0, "inputs"), dtype=torch.float64)
+ASSIGNING = [entry.name for entry in MATCHERS if entry.assigns]
 
 
 def network(name: str, seed: int) -> torch.nn.Module:
@@ -57,7 +59,9 @@ def test_moments_of_a_permuted_model_are_permuted(name: str, seed: int) -> None:
 
 
 @LAW
-@given(NAMES, st.sampled_from(["bbp", "identity", "rebasin"]), st.integers(0, 1000), st.integers(1, 3))
+@given(
+    NAMES, st.sampled_from([entry.name for entry in MATCHERS if entry.assigns]), st.integers(0, 1000), st.integers(1, 3)
+)
 def test_copies_fuse_back_whatever_their_data(name: str, matcher: str, seed: int, copies: int) -> None:
     model = network(name, seed)
     graph = units(model, INPUTS)

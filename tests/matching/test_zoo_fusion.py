@@ -8,7 +8,7 @@ from torch import nn
 
 import fedma
 from fedma.errors import PinnedWarning
-from fedma.matching import Matcher, fuse_weights, steps
+from fedma.matching import MATCHERS, Matcher, fuse_weights, steps
 from fedma.matching.features import incoming
 from fedma.matching.whole_model.optimal_transport import couplings
 from fedma.seeds import generator
@@ -89,7 +89,7 @@ BLOCKS = {**NESTED, **ELSEWHERE}
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-@pytest.mark.parametrize("matcher", ["bbp", "ot"])
+@pytest.mark.parametrize("matcher", [entry.name for entry in MATCHERS if entry.moves])
 def test_permuted_copies_with_blocks_fuse_back(name: str, matcher: str) -> None:
     own = Given(shaken(BLOCKS[name]()), IMAGES)
     copies = [own.copy(seed) for seed in range(3)]
@@ -97,7 +97,7 @@ def test_permuted_copies_with_blocks_fuse_back(name: str, matcher: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["group norm, more groups", "transposed, nested"])
-@pytest.mark.parametrize("matcher", ["bbp", "rebasin", "c2m3", "identity"])
+@pytest.mark.parametrize("matcher", [entry.name for entry in MATCHERS if entry.assigns])
 def test_models_with_blocks_keep_their_function_when_aligned(name: str, matcher: str) -> None:
     own = [Given(shaken(BLOCKS[name]()), IMAGES) for _ in range(3)]
     models = [each.model for each in own]

@@ -108,8 +108,17 @@ def _called(
 ) -> tuple[Tensor, ...]:
     """What the matcher gives for one block, if it can be used."""
     entry = matcher.entry
+    if "on_bad" not in entry.options:  # a matcher that has it judges the clients itself
+        _check_finite(rows)
     drawn = {"generator": _orders(matcher.seed, group)} if "generator" in entry.options else {}
     return checked_slots(entry.call(rows, most, **{**drawn, **options}), [len(own) for own in rows], most=most)
+
+
+def _check_finite(rows: Sequence[Tensor]) -> None:
+    """Refuse clients with weights that are not finite."""
+    for client, own in enumerate(rows):
+        if not bool(own.isfinite().all()):
+            raise MatchingError(f"client {client} has values that are not finite: its training diverged")
 
 
 def _by_blocks(rows: Sequence[Tensor], matched: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> tuple[Tensor, ...]:
