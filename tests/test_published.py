@@ -52,7 +52,7 @@ def test_the_page_has_the_tables_of_the_result_files(name: str, scale: str) -> N
     assert block.strip().endswith(tables.strip())
 
 
-@pytest.mark.parametrize("page", ["docs/matching.md", "benchmarks/accuracy/one-shot/README.md"])
+@pytest.mark.parametrize("page", ["benchmarks/accuracy/one-shot/README.md"])
 def test_one_shot_tables_are_those_of_the_result_file(page: str, tmp_path: Path) -> None:
     folder = ROOT / "benchmarks" / "accuracy" / "one-shot"
     shutil.copyfile(ROOT / page, tmp_path / "page.md")

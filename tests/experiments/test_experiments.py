@@ -37,7 +37,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_method_writes_its_results(everything: Path) -> None:
     lines = results(everything)
     assert [line["method"] for line in lines if line["final"]] == [
-        "fedavg", "fedprox", "fedavgm", "fedadam", "pfnm", "fedma", "local", "ensemble", "pooled",
+        "fedma", "fedavg", "fedprox", "fedavgm", "fedadam", "pfnm", "local", "ensemble", "pooled",
     ]  # fmt: skip
     assert all(0 <= line["accuracy"] <= 1 for line in lines)
     assert [line["round"] for line in lines if line["method"] == "fedma"] == [1, 2]

@@ -1,6 +1,6 @@
 """What local differential privacy costs in accuracy and in matching.
 
-    python benchmarks/accuracy/privacy/privacy.py MNIST_FOLDER [--seeds 0 1 2]
+    python -m benchmarks.accuracy.privacy.privacy MNIST_FOLDER [--seeds 0 1 2]
 
 trains FedAvg and FedMA on 2,000 images of MNIST, five clients, with clipped and noisy messages; appends a JSON line a
 cell to results.jsonl beside this file, skips cells that are there, and writes the table into README.md. Needs
@@ -8,19 +8,18 @@ fedma[privacy].
 """
 
 import argparse
-import json
-import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
+from benchmarks.accuracy.loop import put_table, run_missing, train
 
-from fedma.engines import LocalEngine
-from fedma.experiments.federation import assemble
-from fedma.experiments.method_factories import algorithm, privacy
+from fedma.algorithms import Ask, MatchedState, Reply, State
+from fedma.experiments.method_factories import privacy
 from fedma.experiments.settings import Settings
-from fedma.training import score
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -37,29 +36,20 @@ def cell(method: str, noise: float | None, seed: int, data: str) -> dict[str, An
         local_epochs=5, lr=0.05, rounds=3 if method == "fedavg" else 1,
         dp_clip=None if noise is None else CLIPS[method], dp_noise=noise or 0.0,
     )  # fmt: skip
-    federation = assemble(settings)
-    initial = federation.initial(common=method == "fedavg")
-    start = initial[0] if method == "fedavg" else {}
-    server = algorithm(
-        method, settings, federation.graph, clients=range(5), rounds=settings.rounds, initial=start, widths={}
-    )
-    began, test = time.process_time(), federation.dataset.test
     norms: list[float] = []
-    with LocalEngine(federation.clients, workers=1, test=test.inputs) as engine:
-        engine.reset(initial)
-        state = server.start()
-        while asks := server.asks(state):
-            replies = engine.deliver(asks)
-            norms += [_change(ask.weights, reply.weights) for ask, reply in zip(asks, replies, strict=True)]
-            state = server.absorb(state, replies)
-        accuracy = score(engine.predict([state.weights]), test.labels).accuracy
-    hiding = privacy(settings)
+
+    def take(asks: Sequence[Ask], replies: list[Reply]) -> list[Reply]:
+        norms.extend(_change(ask.weights, reply.weights) for ask, reply in zip(asks, replies, strict=True))
+        return replies
+
+    done, hiding = train(settings, take=take), privacy(settings)
+    messages = settings.rounds * done.server.exchanges
     return {
-        "method": method, "noise": noise, "clip": settings.dp_clip, "seed": seed, "accuracy": accuracy,
-        "epsilon": hiding.epsilon(settings.rounds * server.exchanges, delta=1e-5) if hiding and noise else None,
-        "delta": 1e-5, "messages": settings.rounds * server.exchanges, "median_norm": sorted(norms)[len(norms) // 2],
-        "shared_slots": _shared(state.maps), "widths": federation.graph.widths_in(state.weights),
-        "cpu_seconds": round(time.process_time() - began, 1),
+        "method": method, "noise": noise, "clip": settings.dp_clip, "seed": seed, "accuracy": done.accuracy,
+        "epsilon": hiding.epsilon(messages, delta=1e-5) if hiding and noise else None,
+        "delta": 1e-5, "messages": messages, "median_norm": sorted(norms)[len(norms) // 2],
+        "shared_slots": _shared(done.state), "widths": done.federation.graph.widths_in(done.state.weights),
+        "cpu_seconds": done.cpu_seconds,
     }  # fmt: skip
 
 
@@ -68,16 +58,16 @@ def _change(start: Any, sent: Any) -> float:
     return float(sum(float((t - start.get(n, 0)).double().square().sum()) for n, t in sent.items()) ** 0.5)
 
 
-def _shared(maps: Any) -> float | None:
+def _shared(state: State) -> float | None:
     """Of the first group's slots, the part with more than one owner."""
-    if not maps:
+    if not isinstance(state, MatchedState):
         return None
-    group = next(iter(next(iter(maps.values()))))
-    owners = torch.bincount(torch.cat([own[group] for own in maps.values()]))
+    group = next(iter(next(iter(state.assignments.values()))))
+    owners = torch.bincount(torch.cat([own[group] for own in state.assignments.values()]))
     return round(float((owners > 1).double().mean()), 3)
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy in %, mean over seeds."""
     rows = ["| method | noise | epsilon | accuracy | slots with several owners | widths |", "|---" * 6 + "|"]
     for method in CLIPS:
@@ -101,20 +91,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    done = {(x["method"], x["noise"], x["seed"]) for x in lines}
-    for seed in given.seeds:
-        for key in [(method, noise, seed) for method in CLIPS for noise in NOISES]:
-            if key in done:
-                continue
-            lines.append(cell(*key, given.data))
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
-    readme = HERE / "README.md"
-    if readme.exists():
-        head, _, rest = readme.read_text().partition("<!-- table -->\n")
-        _, _, tail = rest.partition("<!-- end -->\n")
-        readme.write_text(f"{head}<!-- table -->\n\n{table(lines)}\n\n<!-- end -->\n{tail}")
+    keys = [(method, noise, seed) for seed in given.seeds for method in CLIPS for noise in NOISES]
+    lines = run_missing(RESULTS, ("method", "noise", "seed"), keys, partial(cell, data=given.data))
+    put_table(HERE / "README.md", table(lines))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 
 from fedma.engines import LocalEngine
 from fedma.experiments.federation import assemble
-from fedma.experiments.method_factories import algorithm
+from fedma.experiments.method_factories import MethodInputs, algorithm
 from fedma.experiments.settings import Settings
 from fedma.training import score
 
@@ -30,8 +30,7 @@ def main() -> None:
         batch_size=32, limit=4000, test_limit=2000, rounds=2, lr=0.03, local_epochs=5, init="common", device="cpu",
     )  # fmt: skip
     federation = assemble(settings)
-    fedma = algorithm("fedma", settings, federation.graph, clients=federation.members, rounds=2, initial={},
-                      widths=federation.widths)  # fmt: skip
+    fedma = algorithm("fedma", MethodInputs(settings, federation.graph, federation.members, 2, {}, federation.widths))
     test, lines = federation.dataset.test, []
     with LocalEngine(federation.clients, workers=1, test=test.inputs) as engine:
         engine.reset(federation.initial(common=True))
@@ -40,7 +39,8 @@ def main() -> None:
             replies = engine.deliver(asks)
             line = {"round": state.round + 1, "exchange": state.exchange + 1}
             state = fedma.absorb(state, replies)
-            maps = {client: own["fc1"].flatten() for client, own in state.maps.items() if "fc1" in own}
+            known = state.assignments  # type: ignore[attr-defined]
+            maps = {client: own["fc1"].flatten() for client, own in known.items() if "fc1" in own}
             owners = torch.bincount(torch.cat(list(maps.values()))) if maps else torch.zeros(0)
             held = [score(engine.predict([engine.held[c]]), test.labels).accuracy for c in sorted(engine.held)]
             lines.append(line | {

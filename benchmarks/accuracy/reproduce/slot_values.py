@@ -20,13 +20,15 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from fedma.algorithms import FedMA, settling
+from fedma.algorithms import FedMA
+from fedma.algorithms.fedma import server as fedma_server
+from fedma.algorithms.fedma.server import Aggregation
 from fedma.engines import LocalEngine
 from fedma.experiments.federation import Federation, assemble
-from fedma.experiments.method_factories import algorithm
+from fedma.experiments.method_factories import MethodInputs, algorithm
 from fedma.experiments.reproduce.ablation import ABLATION
 from fedma.experiments.settings import Settings
-from fedma.matching import average
+from fedma.matching import Matcher, average
 from fedma.training import score
 from fedma.units import Weights
 
@@ -38,22 +40,24 @@ def by_samples(*arguments: Any, samples: Sequence[float], **more: Any) -> Weight
     return average(*arguments, samples=samples, **{**more, "shares": samples})
 
 
-def posterior(course: Any, *arguments: Any, original: Callable[..., Any] = settling.match, **more: Any) -> Any:
+def posterior(
+    work: Aggregation, k: int, matcher: Matcher, original: Callable[..., Aggregation] = Aggregation.match
+) -> Aggregation:
     """A step whose slots are posterior means under the reference's constants: the fewer own one, the nearer to zero.
 
     Source: Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks", ICML 2019, equation 8.
     """
-    state = original(course, *arguments, **more)
-    step = course.steps[more["k"]]
+    work = original(work, k, matcher)
+    state, step, graph = work.state, work.steps.steps[k], work.steps.graph
     weights = {name: state.weights[name] for name in step.tensors}
     for group in step.groups:
-        owners = torch.cat([maps[group].flatten() for maps in state.maps.values()]).bincount()
-        for place in course.graph.places(group):
+        owners = torch.cat([own[group].flatten() for own in state.assignments.values()]).bincount()
+        for place in graph.places(group):
             if place.role == "out" and place.tensor in weights:
                 weights[place.tensor] = weights[place.tensor] * _along(
                     owners / (owners + 1), place.axis, weights[place.tensor]
                 )
-    return replace(state, weights={**state.weights, **weights})
+    return replace(work, state=replace(state, weights={**state.weights, **weights}))
 
 
 def precise(server: FedMA, federation: Federation) -> FedMA:
@@ -64,10 +68,10 @@ def precise(server: FedMA, federation: Federation) -> FedMA:
 
 
 VARIANTS: Mapping[str, tuple[dict[str, Any], Callable[[], AbstractContextManager[Any]], bool]] = {
-    "averages by samples": ({}, partial(patch.object, settling, "average", by_samples), False),
+    "averages by samples": ({}, partial(patch.object, fedma_server, "average", by_samples), False),
     "precisions by samples": ({}, nullcontext, True),
     "reference constants, posterior means": (
-        {"hyper": "reference"}, partial(patch.object, settling, "match", posterior), False,
+        {"hyper": "reference"}, partial(patch.object, Aggregation, "match", posterior), False,
     ),
 }  # fmt: skip
 """Settings that are changed, what is put in place of the library's, and whether precisions are by samples."""
@@ -94,8 +98,8 @@ def main() -> None:
 def rounds(settings: Settings, *, precisions: bool) -> list[dict[str, Any]]:
     """Accuracy and widths after each round."""
     federation = assemble(settings)
-    server = algorithm("fedma", settings, federation.graph, clients=federation.members, rounds=settings.rounds,
-                       initial={}, widths=federation.widths)  # fmt: skip
+    inputs = MethodInputs(settings, federation.graph, federation.members, settings.rounds, {}, federation.widths)
+    server = algorithm("fedma", inputs)
     assert isinstance(server, FedMA)
     if precisions:
         server = precise(server, federation)

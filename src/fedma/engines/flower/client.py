@@ -55,7 +55,7 @@ def make_client_app(
     Args:
         model_fn: makes the model, with the weights that this client begins with; all clients' have one architecture.
         data_fn: the client's own training samples.
-        train: the user's own training, instead of `fedma.training.training_loop`.
+        train: the user's own training, instead of `fedma.training.fit`.
         seed: of the run: with it and its number, what a client does depends on nothing else.
         device: where it trains.
         threads: of the processor; with one the results are those of the local engine, bit by bit.
