@@ -163,7 +163,7 @@ LOCAL = Method("local", "Local", "the clients' own models: their mean scores", "
 """No method of its own: what `ensemble` reports of its members."""
 
 LEVELS = ("ensemble", "pooled", LOCAL.name)
-"""Methods whose course over rounds means nothing: figures draw their last result as a level."""
+"""Methods whose curve over rounds means nothing: figures draw their last result as a level."""
 
 
 def known(name: str) -> Method | None:

@@ -18,7 +18,7 @@ _UNIT = 1e-3
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Estimate the running statistics of a model's normalisations anew, in place, on samples without labels.
+    """Estimate the running statistics of a model's normalisations again, in place, on samples without labels.
 
     Averaged units vary less than the units they average; their own statistics restore the scale. Batch and instance
     normalisations that keep running statistics take the plain mean over the batches.
@@ -78,7 +78,8 @@ def _estimate(model: nn.Module, norms: Sequence[_NormBase], samples: Sequence[In
 def settle_spectral_norms(model: nn.Module) -> None:
     """Give spectral norms the singular vectors of the weights that they scale, in place.
 
-    Averages of them are none, unless they agree: then they are unit vectors still, and stay.
+    Averaged singular vectors are usually not unit vectors, so they are computed again. If the models agree, they
+    still are, and are kept.
     """
     with evaluating(model):
         for matrix, left, right in _spectral_norms(model):

@@ -33,7 +33,7 @@ class ResultLine:
         client_accuracy: for each client, on test samples weighted by its own class proportions: of its own model for
             `local`, else of the global one; None if it cannot be estimated. Only in the final line.
         client_bytes_up: from each client, since the start. Only in the final line of a method that sends something.
-        client_bytes_down: to each client, likewise.
+        client_bytes_down: to each client, in the same lines.
         own_accuracy: of each client's own model, on the test split; only for `local`.
         epsilon: privacy loss so far, if clients hide what they send; None if it is infinite.
         delta: the delta at which `epsilon` holds.

@@ -247,7 +247,7 @@ def test_results_without_their_settings_are_refused_untouched(tmp_path: Path) ->
     text = (tmp_path / "results.jsonl").read_text()
     for damage in ("{", "[]", "{}"):
         (tmp_path / "run.json").write_text(damage)
-        with pytest.raises(InputError, match=r"run.json does not tell the settings of results.jsonl beside it"):
+        with pytest.raises(InputError, match=r"run.json does not give the settings of results.jsonl beside it"):
             made(ENDS, tmp_path)
     (tmp_path / "run.json").unlink()
     with pytest.raises(InputError, match=r"bring it back, or remove results.jsonl"):

@@ -25,7 +25,7 @@ class FedAvg:
         participants: how many clients take part in a round, drawn anew for each; None for all.
         seed: decides the draws.
         robust: bounds on what a single client can change.
-        present: the rounds in which clients are there, for those that are not always.
+        present: the rounds in which clients are available; the others always are.
 
     Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017,
         Algorithm 1 (its C is the participants' part of the clients); Li et al., "Federated Optimization in

@@ -262,7 +262,7 @@ def out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
 
 
 def root_mean_square(tensors: Sequence[Tensor]) -> float:
-    """Of all floating values together; 0 where there are none."""
+    """The root mean square of all floating values together; 0 if there are no such values."""
     floating = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
     count = sum(tensor.numel() for tensor in floating)
     return math.hypot(*map(_length, floating)) / math.sqrt(count) if count else 0.0
@@ -275,7 +275,7 @@ def _length(tensor: Tensor) -> float:
 
 
 def usual(sizes: Sequence[float]) -> float:
-    """The median client's; of two in the middle the smaller, and 0 where there is none."""
+    """The median size, the smaller of two in the middle; 0 without sizes."""
     return sorted(sizes)[(len(sizes) - 1) // 2] if sizes else 0.0
 
 

@@ -39,7 +39,7 @@ class App:
             raise InputError(f"{self.folder} cannot be written: {error.strerror}") from error
         sys.stdout.write(
             f"{self.folder} is a Flower app. Put your model and data into {self.folder / 'fedma_app' / 'task.py'}; "
-            f"{self.folder / 'README.md'} tells how to run it, here and on many machines.\n"
+            f"{self.folder / 'README.md'} says how to run it, here and on many machines.\n"
         )
 
 

@@ -150,7 +150,7 @@ class Fuse:
 
 
 def _told(files: Sequence[Path], fusion: "Fusion") -> list[str]:
-    """What was matched, as lines: per group the widths, and how many slots so many models own."""
+    """The matching as lines: for each group the widths, and the number of slots by number of owners."""
     from fedma.experiments.merge import describe
 
     found = list(describe(fusion))

@@ -61,7 +61,7 @@ class Inspect:
 
 
 def _owned(found: "Inspection", groups: Sequence[str]) -> list[str]:
-    """How many slots of each group have so many owners, as lines."""
+    """For each group, the number of slots by number of owners, as lines."""
     most = max(len(found.owners[group]) for group in groups)
     rows = [["group", "slots", "owned by 1", *map(str, range(2, most + 1))]]
     for group in groups:
@@ -78,7 +78,7 @@ def _told(found: "Inspection", shown: Shown) -> list[str]:
     for group, slots in shown.items():
         for slot in slots:
             head = [group, slot.name, _owners(slot, found.clients)]
-            told = [f"{found.told(sample)}" for sample in slot.samples]
+            told = [f"{found.shown(sample)}" for sample in slot.samples]
             told = told if found.kind == "windows" else [", ".join(told)] * bool(told)
             unknown = NONE if group in found.measured else "not measured"
             rows += [[*head, first] for first in told[:1] or [unknown]]

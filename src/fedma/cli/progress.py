@@ -1,4 +1,4 @@
-"""Progress: one live line on a terminal, plain lines where there is none, and TensorBoard's files on request."""
+"""Progress: one live line on a terminal, plain lines elsewhere, and files for TensorBoard on request."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -60,7 +60,7 @@ class Several:
 
 
 class Heading(Silent):
-    """One line, once the run is sure to begin: a mistake in what was asked for is told without it."""
+    """One line when the run begins; a mistake in the settings is reported without it."""
 
     def __init__(self, line: str) -> None:
         self._line = line

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, words: int = 1) -> list[str]:
-    """Rows as lines with aligned columns: so many to the left, and the others, which hold numbers, to the right."""
+    """Rows as lines with aligned columns: the first `words` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([*map(str.ljust, row[:words], widths[:words]), *map(str.rjust, row[words:], widths[words:])]).rstrip()

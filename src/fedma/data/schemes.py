@@ -168,7 +168,7 @@ def _flower_partitioners() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _lightly() -> Iterator[None]:
-    """Inside, flwr-datasets is imported, if it was not yet, without its plots and without telemetry.
+    """Inside, the first import of flwr-datasets leaves out its plots and its telemetry.
 
     Its plots import Matplotlib and seaborn, which takes a second. Code that imports them later gets them. Parts of the
     package can report their use to its makers, though its partitioners never do. It reads an environment variable on

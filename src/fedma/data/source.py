@@ -28,7 +28,7 @@ READABLE = {".parquet", ".arrow", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif
 """Endings of the files that make a folder one of data."""
 
 HELD_OUT = ("test", "validation")
-"""Names of the split that models are judged by, the first that is there."""
+"""Names of the test split, in order of preference."""
 
 
 def digits() -> Source:
@@ -45,7 +45,7 @@ def tables(name: str | PathLike[str]) -> Tables:
     """A data set of the hub or of a local folder.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: the data do not exist, or cannot be read.
     """
     title, address = _address(name)
     splits = _splits(address)

@@ -83,7 +83,7 @@ class LocalEngine:
             self._pool = None
 
     def reset(self, initial: Mapping[int, Weights], *, held: Mapping[int, Weights] | None = None) -> None:
-        """Let each client start from these weights, by client number, or from those that it held already.
+        """Let each client start from these weights, by client number, or from the weights in `held`.
 
         `initial` may make them when they are asked for: a client's are looked up when it is first asked to train them.
         """
@@ -177,7 +177,7 @@ def _slots(device: str) -> int:
 def _how(error: Died) -> str:
     cause = f"code {error.code}"
     if error.code is not None and error.code < 0:
-        cause = f"{signal.Signals(-error.code).name}, perhaps for want of memory"
+        cause = f"{signal.Signals(-error.code).name}, perhaps because memory ran out"
     return f"its worker process died {WORKER_ATTEMPTS} times ({cause})"
 
 

@@ -1,4 +1,4 @@
-"""What is told of a run while it goes on."""
+"""Callbacks: objects that hear of the progress of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class ExchangeStart:
     """An exchange that begins.
 
     Attributes:
-        method: of which method.
+        method: its name.
         round: its round, from 1.
         rounds: how many there will be; None where that is not known.
         step: the exchange within the round, from 1.
@@ -31,10 +31,10 @@ class ExchangeStart:
 
 
 class Callback(Protocol):
-    """Hears of a run's progress."""
+    """Hears of the progress of a run: every method is called in the main process, in order."""
 
     def exchange(self, exchange: ExchangeStart) -> None:
-        """Clients are asked."""
+        """An exchange begins: clients are asked."""
 
     def reply(self, reply: Reply) -> None:
         """A client has answered."""
@@ -44,7 +44,7 @@ class Callback(Protocol):
 
 
 class Silent:
-    """Hears of a run's progress, and says nothing."""
+    """A callback that does nothing."""
 
     def exchange(self, exchange: ExchangeStart) -> None:
         """Nothing."""

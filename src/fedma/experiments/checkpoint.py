@@ -3,7 +3,7 @@
 A value of mappings, sequences, tensors, numbers, words and None. Tensors are the file's; the rest is JSON in its
 header, in which `{"tensor": "7"}` stands for a tensor, `{"pairs": [[key, value], …]}` for a mapping and
 `{"items": […]}` for a sequence. Nothing in a checkpoint is ever executed, and it names no file. A digest of both
-parts lies beside them, so that a file that was cut off, garbled, or put together from others is not believed.
+parts is stored too, so a file that was cut off, damaged or put together from others is refused.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ _NAME, _PREVIOUS, _PARTIAL = (f"checkpoint{part}.safetensors" for part in ("", "
 
 
 def save(folder: Path, value: Mapping[str, Any]) -> None:
-    """Keep the value in the folder; the checkpoint before it stays beside it.
+    """Keep the value in the folder, and the checkpoint before it too.
 
-    Whatever happens meanwhile, one of both is whole afterwards.
+    At least one of both is complete at any time, even if the process dies.
 
     Raises:
-        CheckpointError: it cannot be written, for want of room perhaps, or holds other kinds of values.
+        CheckpointError: the file cannot be written, or the value holds other kinds of values.
     """
     tensors: dict[str, Tensor] = {}
     header = json.dumps(_encoded(value, tensors, {}))
@@ -47,19 +47,19 @@ def save(folder: Path, value: Mapping[str, Any]) -> None:
 
 
 def go_on(folder: Path) -> str:
-    """What to do where there was no room."""
+    """Advice for a full disk."""
     return (
         f"make room and go on with fedma run --resume {folder}, or, in a Flower app, run it with the same folder again"
     )
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """The value kept last, mappings as dicts and sequences as tuples; None where none was kept.
+    """The value kept last, with mappings as dicts and sequences as tuples; None if the folder has no checkpoint.
 
-    Where the last checkpoint is damaged, the one before it, with a `CheckpointWarning`.
+    If the last checkpoint is damaged, the one before it is read, with a `CheckpointWarning`.
 
     Raises:
-        CheckpointError: all that there are are damaged.
+        CheckpointError: all checkpoints of the folder are damaged.
     """
     damage: CheckpointError | None = None
     for path in (folder / _NAME, folder / _PREVIOUS):
@@ -93,7 +93,7 @@ def read(path: Path) -> dict[str, Any]:
     """The value in one checkpoint.
 
     Raises:
-        CheckpointError: it is none, is damaged, or leads out of its folder by a link.
+        CheckpointError: the file is no checkpoint, is damaged, or is a link.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise CheckpointError(f"{path} is a link or no file; a checkpoint is a file of its own")

@@ -131,7 +131,7 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
 
     Args:
         settings: what to run.
-        dataset: your own data (`fedma.data.from_arrays`) instead of those that the settings name.
+        dataset: your own data (`fedma.data.from_arrays`) instead of the data that the settings name.
 
     Raises:
         InputError: settings out of range, data that cannot be read or divided so, a model that does not fit the data.
@@ -178,7 +178,7 @@ def reassemble(
         settings: the run's own, but for where it is computed.
         facts: what its `run.json` says.
         folder: of the run.
-        dataset: the data that the run was given, if it was; no copy of them is kept.
+        dataset: the data that `run` was given, if any; run folders keep no copy.
 
     Raises:
         InputError: other data than at first, and whatever `assemble` refuses.

@@ -92,7 +92,7 @@ class Inspection:
         """The class of a test sample."""
         return _printable(self.data.classes[int(self.data.test.labels[sample])])
 
-    def told(self, sample: int) -> str:
+    def shown(self, sample: int) -> str:
         """A test sample in a line: its class and its number, or a window of text and what comes after it."""
         if self.kind != "windows":
             return f"{self.label(sample)} ({sample})"
@@ -198,7 +198,7 @@ def _slots(group: str, maps: ClientAssignments, graph: UnitGraph, widths: Widths
 
 
 def _excited(slot: Slot, found: Mapping[str, Tensor], samples: int) -> Slot:
-    """The slot with the samples that excite it most, of equals the first first; none of those that excite it least."""
+    """The slot with the samples that excite it most, in order; samples that excite it least are left out."""
     if slot.group not in found:
         return slot
     values = found[slot.group][:, slot.place[-1]]

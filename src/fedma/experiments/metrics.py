@@ -1,4 +1,4 @@
-"""What a line of results tells beyond accuracy and bytes: who owns the slots, and how clients fare one by one."""
+"""Metrics of a result line beyond accuracy and bytes: the owners of slots, and the accuracy for each client."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -31,6 +31,9 @@ from fedma.result_line import ResultLine
 from fedma.training import score
 from fedma.units import Weights
 
+_STATE = "standing"
+"""The run state's name in checkpoints, which is that of earlier versions."""
+
 
 def run(
     settings: Settings,
@@ -97,10 +100,10 @@ def _earlier(
         CheckpointError: it is another version's, or another run's.
     """
     try:
-        method = kept["standing"]["method"]
+        method = kept[_STATE]["method"]
         own = kept["run"] == mark(facts) and method in federation.settings.method
         kind = type(_algorithm(method, federation, None).start()) if own else State
-        found = RunState.from_dict(kept["standing"], kind), kept["held"], json.loads(kept["lines"])
+        found = RunState.from_dict(kept[_STATE], kind), kept["held"], json.loads(kept["lines"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint in {folder} is another version's ({error!r}); start anew") from error
     if not own:
@@ -193,7 +196,7 @@ class _MethodRun:
         began = time.monotonic() - now.seconds
         while not now.ended:
             now = self._exchange(server, now, began)
-            value = {"standing": now.to_dict(), "held": self.engine.held, "lines": json.dumps(self.run_folder.lines)}
+            value = {_STATE: now.to_dict(), "held": self.engine.held, "lines": json.dumps(self.run_folder.lines)}
             checkpoint.save(self.run_folder.folder, {"run": self.run_folder.mark, **value})
         assignments = now.state.assignments if isinstance(now.state, MatchedState) else {}
         self.run_folder.save(name, now.state.models, federation.header(), assignments=assignments)

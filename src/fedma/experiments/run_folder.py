@@ -173,8 +173,8 @@ def room(folder: Path) -> Iterator[None]:
 
 def mark(facts: Mapping[str, Any]) -> str:
     """A few letters that another run does not have, from when it began, its settings and its data."""
-    told = json.dumps([facts["started"], facts["settings"], facts["data"]], sort_keys=True)
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    text = json.dumps([facts["started"], facts["settings"], facts["data"]], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def recorded(folder: Path) -> tuple[dict[str, Any], Settings]:
@@ -254,7 +254,7 @@ def _versions() -> dict[str, str]:
 
 
 def _sources(settings: Settings) -> dict[str, str]:
-    """Where each setting comes from, as far as it can be told from the settings."""
+    """The source of each setting, as far as the settings show it."""
     usual = asdict(Settings())
     return {name: "default" if value == usual[name] else "code" for name, value in asdict(settings).items()}
 

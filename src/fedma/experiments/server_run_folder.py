@@ -55,7 +55,7 @@ class ServerRunFolder:
             CheckpointError: there is no room for it; what was kept before is still there.
         """
         checkpoint.save(self.folder, value)
-        lines = [told for line in value["lines"] for told in _told(line)]
+        lines = [result for line in value["lines"] for result in _results(line)]
         with room(self.folder):
             text = "".join(f"{json.dumps(line)}\n" for line in lines)
             (self.folder / "results.jsonl").write_text(text, encoding="utf-8")
@@ -73,7 +73,7 @@ class ServerRunFolder:
             write_facts(self.folder, {**known, "finished": now()})
 
 
-def _told(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _results(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A line of the strategy's progress as lines of results."""
     if "metrics" in line:
         yield {**{name: value for name, value in line.items() if name != "metrics"}, **line["metrics"]}

@@ -54,7 +54,7 @@ MODELS: dict[str, Network] = {
     "char-gru": Network(partial(sequences.Recurrent, cell=nn.GRU, hidden=128), tokens=True),
     "transformer": Network(sequences.Transformer, tokens=True),
 }
-"""Networks by name; beside these, `mlp-200-100` is a fully connected one of hidden layers of 200 and 100 neurons."""
+"""Networks by name. Besides, `mlp-200-100` is a fully connected network with hidden layers of 200 and 100 neurons."""
 
 
 def build(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]
-"""A normalisation layer for so many channels."""
+"""Makes a normalisation layer for a number of channels."""
 
 
 class ResNet20(nn.Module):

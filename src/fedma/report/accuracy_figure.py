@@ -199,7 +199,7 @@ def _draw_line(axis: Any, line: Line, logarithmic: bool) -> Any:
 
 
 def _limits(lines: Sequence[Line]) -> tuple[float, float]:
-    """Accuracies shown: all last ones, and of the way there only so much that these can still be told apart."""
+    """The range of accuracies to show: all final ones, and the curves as far as the final ones stay distinguishable."""
     ends = [line.last.accuracy for line in lines]
     climbs = [line.last.accuracy for line in lines if line.sends] or ends
     lows = [point.accuracy - (point.interval or 0) for line in lines for point in line.points]

@@ -1,4 +1,4 @@
-"""What values in a run folder may be: anybody may have written it, so nothing in it is believed unseen."""
+"""Checks of the values in a run folder: anybody may have written it, so every value is checked."""
 
 import json
 import reprlib
@@ -37,7 +37,7 @@ def printable(value: Any) -> Any:
 
 
 def demand(found: Mapping[str, Any], checks: Mapping[str, Check], place: str) -> None:
-    """Refuse values that cannot be; those that are not there are passed over.
+    """Refuse values of the wrong kind; missing values are passed over.
 
     Raises:
         InputError: it names the first.
@@ -89,17 +89,17 @@ def histogram(value: Any) -> bool:
 
 
 def maybe(check: Check) -> Check:
-    """That, or nothing."""
+    """Such a value, or None."""
     return lambda value: value is None or check(value)
 
 
 def every(check: Check) -> Check:
-    """A list of those."""
+    """A list of such values."""
     return lambda value: isinstance(value, list) and all(check(own) for own in value)
 
 
 def named(check: Check) -> Check:
-    """Those, by name."""
+    """Such values by name."""
     return lambda value: isinstance(value, dict) and all(check(own) for own in value.values())
 
 

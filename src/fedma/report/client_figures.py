@@ -1,4 +1,4 @@
-"""The clients one by one: what data they hold, and how well they are served."""
+"""The clients one by one: what data they hold, and how accurate the models are for each."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The results of an experiment: many runs, each a point or a course of some line."""
+"""The results of an experiment: many runs, each a point or a curve of some line."""
 
 import json
 from collections.abc import Sequence

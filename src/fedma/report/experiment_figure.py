@@ -95,7 +95,7 @@ def _draw_ends(axis: Any, lines: Mapping[str, Sequence[Measured]], styles: Mappi
 
 
 def _limits(lines: Mapping[str, Sequence[Measured]]) -> tuple[float, float]:
-    """Accuracies shown: all ends, and of the way there so much that these can still be told apart."""
+    """The range of accuracies to show: all ends, and the curves as far as the ends stay distinguishable."""
     ends = [mean([100 * one.last.accuracy for one in own]).value for own in lines.values()]
     best = [mean([100 * one.best.accuracy for one in own]).value for own in lines.values()]
     reach = max(max(best) - min(ends), 2.0)

@@ -87,6 +87,6 @@ def _draw(axis: Any, heat: Heat) -> None:
 
 
 def _label(axis: Any, labels: Sequence[str], *, most: int) -> None:
-    """Ticks with these labels, or with every so-manieth where they are too many."""
+    """Label every tick, or every n-th tick if there are too many."""
     places = range(0, len(labels), math.ceil(len(labels) / most))
     axis.set_ticks(list(places), [shortened(labels[place], 24) for place in places])

@@ -56,7 +56,7 @@ def owners(runs: Sequence[Run]) -> ReportFigure | None:
     if not heats:
         return None
     told += ["Means over seeds."] if any(len(case.runs) > 1 for case in cases(runs)) else []
-    alt = "Heat map of unit groups by numbers of owners: the darker, the more of the group's slots have so many."
+    alt = "Heat map of unit groups by numbers of owners: darker means a larger share of the group's slots."
     return ReportFigure("owners", "How many clients own a slot", alt, together(told), numbers, draw(heats))
 
 

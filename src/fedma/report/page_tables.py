@@ -1,4 +1,4 @@
-"""What the page of a report tells in words and tables."""
+"""The texts and tables of a report's page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from fedma.report.tables import WORDS, cells, explained
 Row = Sequence[str]
 
 MOST_ROWS = 200
-"""Of a table on the page; the files beside it hold all."""
+"""The most rows of a table on the page; the .csv files have all."""
 
 
 @dataclass(frozen=True)

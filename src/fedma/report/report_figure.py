@@ -1,4 +1,4 @@
-"""A figure of a report: drawn once, kept as PNG, SVG and CSV, shown in a page by day and by night, told in words."""
+"""A figure of a report: drawn once, saved as PNG, SVG and CSV, shown in a page in light and dark, with a caption."""
 
 import io
 import re

@@ -49,7 +49,7 @@ def write_csv(rows: Sequence[dict[str, Any]], path: str | PathLike[str]) -> None
     """The rows in full precision, one column for each of their fields; an interval that is None stays empty.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no rows.
     """
     if not rows:
         raise InputError("there are no results to write; name at least one run")

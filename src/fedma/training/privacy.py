@@ -64,7 +64,7 @@ class Privacy:
         return sent
 
     def epsilon(self, messages: int, *, delta: float) -> float:
-        """The epsilon that so many messages of a client cost it, at this delta; infinite without noise.
+        """The privacy loss epsilon of a client after this many messages, at this delta; infinite without noise.
 
         Two data sets of a client are neighbours whatever they are (local privacy), so two messages before the noise
         are at most 2·clip apart. Gaussian mechanisms compose to one with the noise divided by √messages; its epsilon

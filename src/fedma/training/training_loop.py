@@ -47,7 +47,7 @@ def fit(
         data: the client's samples.
         schedule: how.
         rows: the positions of the client's samples in `data`; by default all.
-        frozen: names of parameters that stay as they are, beside those that do not require gradients.
+        frozen: names of parameters that are not trained, besides those that do not require gradients.
         seed: with `name` decides the order of the samples, their augmentation, and dropout.
         name: of this training, such as ("client", 3, "round", 1).
         compute: how the arithmetic is done; the model is left on its device, in its layout.
@@ -106,7 +106,7 @@ class _Step:
 
 @contextmanager
 def _enough() -> Iterator[None]:
-    """Inside, batch normalisation of a single value is told as what it is."""
+    """Inside, batch normalisation of a single value raises an error that names the cause."""
     try:
         yield
     except ValueError as error:

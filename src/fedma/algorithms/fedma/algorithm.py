@@ -62,7 +62,7 @@ class FedMA:
         widths: the units per group of clients that do not have the graph's.
         participants: how many clients take part in a round, drawn anew for each; None for all.
         seed: decides the draws.
-        present: the rounds in which clients are there, for those that are not always.
+        present: the rounds in which clients are available; the others always are.
         newcomers: where a client starts that takes part for the first time after round 0: from its part of the
             "global" model, or from its "own" model. The latter is matched as in round 0.
         later: where clients start later rounds: from their "own" part of the global model, or from all of the "global"
@@ -126,7 +126,7 @@ class FedMA:
         if state.round == self.rounds:
             return []
         write = self._asks.next if state.exchange else self._asks.first  # (e) and (f) are done by the clients
-        return [write(state, client) for client in self.membership.remaining(state)]
+        return [write(state, client) for client in self._participants.remaining(state)]
 
     def absorb(self, state: FedMAState, replies: Sequence[Reply]) -> FedMAState:
         """Match and average the steps of one exchange; after the last step the round is over.
@@ -137,7 +137,7 @@ class FedMA:
             ReplyError: there is no reply, a client answered twice, or somebody who is no client answered.
         """
         replies = self.robust.clipped(in_client_order(replies, self.clients), self.graph, {})
-        keeps = self.membership.keep_slots(state)
+        keeps = self._participants.keep_slots(state)
         work = Aggregation.of(self.round_steps, self._begun(state, replies), replies, trim=self.robust.trim)
         before = at = first = state.settled[1]
         if keeps:
@@ -155,7 +155,7 @@ class FedMA:
         return RoundSteps(self.graph, self.widths, self.steps_per_exchange, self.fitted)
 
     @cached_property
-    def membership(self) -> Participants:
+    def _participants(self) -> Participants:
         """Who takes part in a round, and where each client starts."""
         return Participants(
             self.round_steps,
@@ -172,7 +172,7 @@ class FedMA:
     @cached_property
     def _asks(self) -> Asks:
         """Writes the messages to the clients."""
-        return Asks(self.round_steps, self.membership, self.schedule, self.retrain, self.output)
+        return Asks(self.round_steps, self._participants, self.schedule, self.retrain, self.output)
 
     def _matcher(self, round_: int) -> Matcher:
         """How this round matches."""
@@ -183,13 +183,13 @@ class FedMA:
         """The state with the slots in which these clients begin the round; the same within a round."""
         if state.exchange:
             return state
-        begun = {reply.client: self.membership.start_slots(state, reply.client) or {} for reply in replies}
+        begun = {reply.client: self._participants.start_slots(state, reply.client) or {} for reply in replies}
         return replace(state, assignments={**state.assignments, **begun})
 
     def _ended(self, state: FedMAState, replies: Sequence[Reply], before: int, end: int) -> FedMAState:
         """The state after the exchange that settled the steps up to `end`, or after the round."""
         if end < len(self.round_steps):
             return replace(state, exchange=state.exchange + 1, settled=(before, end))
-        staying = self.membership.staying(state.round + 1)
+        staying = self._participants.staying(state.round + 1)
         holders = tuple(reply.client for reply in replies if reply.client in staying)
         return replace(state, round=state.round + 1, exchange=0, settled=(0, 0), holders=holders)

@@ -42,7 +42,7 @@ class Aggregation:
     def keep_slots(self, *, until_drift: bool) -> tuple[Self, int]:
         """Average the first steps, as far as their groups keep their slots; also returns the number of these steps.
 
-        A client counts with the global weights in slots that it does not own, so what nobody changed stays.
+        A client counts with the global weights in slots that it does not own, so unchanged values stay.
 
         Args:
             until_drift: stop before the first group with a unit that has come nearer to another slot than to its own.

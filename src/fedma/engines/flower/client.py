@@ -24,7 +24,7 @@ _GRAPH, _HELD, _TAG = "fedma.graph", "fedma.held", "fedma.tag"
 
 @dataclass(frozen=True)
 class Task:
-    """What a user's own training is told.
+    """The task of a user's own training.
 
     Attributes:
         schedule: how the server wants it trained.
@@ -36,7 +36,7 @@ class Task:
 
 
 Train = Callable[[nn.Module, Split, Task], Mapping[str, float]]
-"""Trains a model in place and tells about it, `loss` perhaps; parameters to be held do not require gradients."""
+"""Trains a model in place and returns metrics, such as `loss`. Parameters to be held do not require gradients."""
 
 
 def make_client_app(
@@ -130,10 +130,10 @@ class _Site:
         schedule = Schedule.from_dict(ask.schedule)
         draw = number(self.client.seed, "client", ask.client, *ask.name)
         with global_generator(draw):
-            told = self.train(self.compute.place(model), self.client.data, Task(schedule, draw)) or {}
+            metrics_ = self.train(self.compute.place(model), self.client.data, Task(schedule, draw)) or {}
         held = {name: tensor.cpu().contiguous() for name, tensor in weights(model).items()}
         seen = schedule.epochs * len(self.client)
-        metrics = {**placed.metrics, "epochs": schedule.epochs, "samples_seen": seen, **told}
+        metrics = {**placed.metrics, "epochs": schedule.epochs, "samples_seen": seen, **metrics_}
         return replace(placed, weights={name: held[name] for name in ask.send}, metrics=metrics), held
 
     def _check(self, ask: Ask) -> None:

@@ -1,4 +1,4 @@
-"""One exchange with whoever is there: clients that are absent, slow, restarted or broken do not hold up the others."""
+"""One exchange with the available clients: absent, slow, restarted or broken clients do not delay the others."""
 
 import time
 from collections import Counter
@@ -38,7 +38,7 @@ class Outcome:
 
     Attributes:
         replies: by client.
-        missing: by client, why there is none.
+        missing: by client, why it has no reply.
         sent: all asks that were sent.
         events: what else happened, in words.
     """
@@ -104,7 +104,7 @@ class Exchange:
         return self.outcome
 
     def _send(self, life: float) -> None:
-        """Send what is to be sent to those who are there."""
+        """Send the waiting requests to the clients that are available."""
         there = {client: node for client in self._outgoing if (node := self._registry.node(client)) is not None}
         messages = [
             Message(self._outgoing[client].to_records(), node, "train.ask", ttl=max(life, 1.0))
@@ -117,7 +117,7 @@ class Exchange:
                 self.outcome.sent += self._outgoing.pop(client).asks
 
     def _hear(self) -> bool:
-        """Take what has come; whether anything has."""
+        """Take the replies that have come; whether there were any."""
         replies = list(self._grid.pull_messages(list(self._pending))) if self._pending else []
         for reply in replies:
             # An error's sender is the SuperLink, so clients are known by the message that is answered.
@@ -153,7 +153,7 @@ class Exchange:
             self.outcome.missing[fault.client] = f"refused: {fault}"
 
     def _failed(self, client: int, code: int, reason: str) -> None:
-        """A node that is gone comes back perhaps, and a program that failed may do better."""
+        """Ask again: a node that is gone may come back, and a program that failed may succeed."""
         reason = "its node is gone" if code == ErrorCode.NODE_UNAVAILABLE else f"error {code}, {reason}"[:300]
         self._told(client, reason)
         self._again(client, reason=reason)
@@ -167,7 +167,7 @@ class Exchange:
         self._outgoing[client] = self._requests[client].first if reason else self._requests[client].recovery
 
     def _give_up(self) -> None:
-        """Those who have been away for too long."""
+        """Give up the clients that have been away for too long."""
         for client in list(self._outgoing):
             if self._registry.node(client) is not None:
                 self._gone.pop(client, None)

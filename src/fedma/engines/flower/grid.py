@@ -21,7 +21,7 @@ class InProcessGrid(Grid):
     """
 
     def __init__(self, app: ClientApp, nodes: int, *, run_config: Mapping[str, str | int | float | bool] = {}) -> None:
-        """A grid of so many nodes with partitions from 0.
+        """A grid of nodes with partitions from 0.
 
         Args:
             app: what each of them runs.

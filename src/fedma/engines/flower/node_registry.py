@@ -19,7 +19,7 @@ class NodeRegistry:
     Attributes:
         numbers: node → client, of all nodes so far.
         online: the nodes that are there now.
-        events: what is worth telling, in words; whoever tells it takes it away.
+        events: messages to log; the exchange that logs them removes them.
     """
 
     def __init__(self, grid: Grid, numbers: Mapping[int, int]) -> None:

@@ -19,6 +19,8 @@ DONE, LOST, STALE = "DONE", "STATE_LOST", "STATE_STALE"
 _PARTS = ("weights", "narrow", "widen")
 """The tensors of an ask; the rest of it is settings."""
 _KIND = "fedma.tensor"
+_REQUEST = "parcel"
+"""The record's name in messages, which is that of earlier versions."""
 _NAMES = "float64 float32 float16 bfloat16 bool int64 int32 int16 int8 uint8"
 _TYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in _NAMES.split()}
 
@@ -41,7 +43,7 @@ class Request:
     def to_records(self) -> RecordDict:
         """For a message."""
         content = RecordDict(
-            {"parcel": ConfigRecord({"asks": len(self.asks), "tag": self.tag, "presumes": self.presumes})}
+            {_REQUEST: ConfigRecord({"asks": len(self.asks), "tag": self.tag, "presumes": self.presumes})}
         )
         for number, ask in enumerate(self.asks):
             settings = {own.name: getattr(ask, own.name) for own in fields(ask) if own.name not in _PARTS}
@@ -53,7 +55,7 @@ class Request:
     @classmethod
     def of(cls, content: RecordDict) -> "Request":
         """The request in a message."""
-        request = content.config_records["parcel"]
+        request = content.config_records[_REQUEST]
         asks = tuple(_ask(content, number) for number in range(int(str(request["asks"]))))
         return cls(asks, str(request["tag"]), str(request["presumes"]))
 

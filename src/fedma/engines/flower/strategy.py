@@ -101,7 +101,7 @@ class Strategy(strategy.Strategy):
             patience: seconds that a client may be away in an exchange before it is given up. Flower takes a minute to
                 notice that a node is gone, and a killed node can come back only after that.
             pause: seconds between looks for replies.
-            keep: called after every exchange with all that the server needs to go on, for a file perhaps.
+            keep: called after every exchange with all that the server needs to continue, to write it to a file.
             kept: what was kept last, to go on from there.
 
         Raises:
@@ -209,7 +209,7 @@ class Strategy(strategy.Strategy):
         return RecoverableRequest(Request((ask,), tag, before), Request((*past, ask.whole), tag))
 
     def _absorb(self, asks: Iterable[Ask], outcome: Outcome, seconds: float) -> Mapping[str, Any]:
-        """Go on with the replies that came; what is told of the exchange."""
+        """Absorb the replies that came; the line that describes the exchange."""
         progress, before = self.progress, self.progress.state
         answered = [ask for ask in asks if ask.client in outcome.replies]
         replies = [outcome.replies[ask.client] for ask in answered]
@@ -291,7 +291,7 @@ def _record(weights: Weights) -> ArrayRecord:
 
 
 def _loss(replies: Iterable[Reply]) -> float | None:
-    """The clients' mean loss, by samples; None where nobody has trained."""
+    """The clients' mean loss, weighted by samples; None if no client has trained."""
     known = [(reply.metrics["samples"], reply.metrics["loss"]) for reply in replies]
     known = [(samples, loss) for samples, loss in known if math.isfinite(loss)]
     total = sum(samples for samples, _ in known)

@@ -18,7 +18,7 @@ TUNING_SEED = 1000
 
 @dataclass(frozen=True)
 class Cell:
-    """One point or one course of an experiment.
+    """One point or one curve of an experiment.
 
     Attributes:
         line: what the line in the figure and the row in the table that it belongs to are called.

@@ -31,7 +31,7 @@ def finish(
 ) -> list[dict[str, Any]]:
     """Run a cell, go on with it, or leave it where it is done; its models are not kept.
 
-    One whose training diverges is done with what it reached: `failure` tells.
+    A cell whose training diverges is done; its results end there, and `failure` gives the reason.
 
     Returns:
         Of one that was not done: the lines of its results.

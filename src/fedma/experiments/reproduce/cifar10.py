@@ -14,7 +14,7 @@ _ROUNDS: dict[Scale, dict[MethodName, int]] = {
 
 
 def base(scale: Scale, *, limit: int, **changes: Any) -> Settings:
-    """Settings of all lines but for their methods; at the small scale of so many training images."""
+    """Settings of all lines except their methods; the small scale has fewer training images."""
     common = Settings(data="cifar10", partition="natural", lr=0.01, **changes)
     if scale == "paper":
         return replace(common, model="vgg9", rounds=20, local_epochs=10, batch_size=64, augment=True)

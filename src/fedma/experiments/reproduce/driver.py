@@ -52,7 +52,8 @@ class Reproduction:
     def run(self) -> list[Path]:
         """Run all cells that are not done yet; the result file, the tables and the figure.
 
-        They are written anew after every seed (of several jobs, when all are done), so what there is can be looked at.
+        The files are written again after every seed, so intermediate results can be read. With several jobs, they are
+        written when all jobs are done.
 
         Raises:
             InputError: a line that the experiment has not, or all cells diverged in their first round.
@@ -76,7 +77,7 @@ class Reproduction:
         return tuple(dict.fromkeys((*self._earlier[1]["seeds"], *self.wanted)))
 
     def _seeds_of(self, cell: Cell) -> list[int]:
-        """Those wanted of a cell, and those that the result file has."""
+        """The seeds of a cell: the wanted ones, and those in the result file."""
         wanted = self.wanted if not self.lines or cell.line in self.lines else ()
         return [seed for seed in self.seeds if seed in wanted or (cell.line, cell.x, seed, False) in self._earlier[0]]
 
@@ -138,7 +139,7 @@ class Reproduction:
             facts = {name: json.loads(text)[name] for name in ("cells", "environments", "seeds")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self.folder / RECORD} does not tell the settings of {RESULTS} beside it ({error!r}); "
+                f"{self.folder / RECORD} does not give the settings of {RESULTS} beside it ({error!r}); "
                 f"bring it back, or remove {RESULTS}"
             ) from error
         return {(own.line, own.x, own.seed, own.tuning): own for own in read_experiment(self.folder)}, facts

@@ -39,7 +39,7 @@ def side_by_side(
         for done in as_completed([pool.submit(_call, function, own) for own in arguments]):
             yield done.result()
     except BrokenProcessPool:
-        raise EngineError("a job's process died, perhaps for want of memory: the same again with fewer jobs") from None
+        raise EngineError("a job's process died, perhaps because memory ran out; repeat with fewer jobs") from None
     except BaseException:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
