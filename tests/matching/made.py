@@ -36,18 +36,18 @@ def planted(
 def pairs(assignments: object) -> set[frozenset[tuple[int, int]]]:
     """Which (client, unit) share a slot: what a matching says, whatever its slots are called."""
     owners: dict[int, list[tuple[int, int]]] = {}
-    for j, places in enumerate(assignments):  # type: ignore[call-overload]
-        for unit, place in enumerate(places):
-            owners.setdefault(int(place), []).append((j, unit))
+    for j, slots in enumerate(assignments):  # type: ignore[call-overload]
+        for unit, slot in enumerate(slots):
+            owners.setdefault(int(slot), []).append((j, unit))
     return {frozenset(pair) for together in owners.values() for pair in combinations(together, 2)}
 
 
 def check(matching: Matching, clients: list[Tensor]) -> None:
     """What holds of every matching: injective, every slot owned, counted and numbered without gaps."""
-    places = torch.cat(matching.assignments)
+    slots = torch.cat(matching.assignments)
     assert [len(a) for a in matching.assignments] == [len(w) for w in clients]
     assert all(len(set(a.tolist())) == len(a) for a in matching.assignments)
-    assert torch.bincount(places).tolist() == matching.counts.tolist()
+    assert torch.bincount(slots).tolist() == matching.counts.tolist()
     assert min(matching.counts) > 0
     assert matching.slots.shape == (len(matching.counts), clients[0].shape[1])
     assert matching.objective == matching.history[-1]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedma.matching import match
 from fedma.matching.bbp.prior import Prior
-from fedma.matching.bbp.scoring import Rule
+from fedma.matching.bbp.scoring import Scoring
 from fedma.matching.bbp.slots import OWN, Slots
 from fedma.matching.bbp.sweep import sweep
 from fedma.seeds import generator
@@ -25,8 +25,8 @@ def test_identical_clients_give_that_client_back(seed: int, J: int, width: int, 
     client = gauss(seed, width, features)
     found = match([client] * J)
     assert found.counts.tolist() == [J] * width
-    for places in found.assignments:
-        assert places.tolist() == list(range(width))
+    for assignments in found.assignments:
+        assert assignments.tolist() == list(range(width))
     torch.testing.assert_close(found.slots, client, rtol=1e-6, atol=1e-8)
 
 
@@ -87,9 +87,9 @@ def test_permuting_a_clients_units_permutes_its_assignment(seed: int, hyper: Any
     found = match(clients, hyper=hyper)
     for j in range(3):
         turned = [w[order] if q == j else w for q, w in enumerate(clients)]
-        places = list(match(turned, hyper=hyper).assignments)
-        places[j] = torch.empty_like(places[j]).index_put((order,), places[j])
-        assert pairs(places) == pairs(found.assignments)
+        assignments = list(match(turned, hyper=hyper).assignments)
+        assignments[j] = torch.empty_like(assignments[j]).index_put((order,), assignments[j])
+        assert pairs(assignments) == pairs(found.assignments)
 
 
 @few
@@ -156,9 +156,9 @@ def test_equal_precisions_take_the_short_way_to_the_same_answer() -> None:
 def test_a_client_that_could_only_do_as_well_stays() -> None:
     client = torch.ones(2, 3)
     prior = Prior(mean=np.zeros(3), slot=np.ones(1), unit=(np.ones(1), np.ones(1)))
-    slots = Slots([client, client], prior, Rule(gamma=1.0, clients=2))
-    slots.seat(0, np.array([OWN, OWN]))
-    slots.seat(1, slots.rows[[1, 0]])
+    slots = Slots([client, client], prior, Scoring(gamma=1.0, clients=2))
+    slots.assign(0, np.array([OWN, OWN]))
+    slots.assign(1, slots.rows[[1, 0]])
     assert not sweep(slots, [1])
     assert slots.assignments()[1].tolist() == [1, 0]
 

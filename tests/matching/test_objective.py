@@ -22,7 +22,7 @@ def twin(clients: list[Tensor], assignments: Any, found: Matching, gamma: float)
     sigma = found.sigma if found.sigma.ndim == 2 else found.sigma.expand(len(clients), D)
     return naive_matching.objective(
         [w.numpy() for w in clients],
-        [list(map(int, places)) for places in assignments],
+        [list(map(int, own)) for own in assignments],
         mu0=found.mu0.expand(D).numpy(),
         sigma=sigma.numpy(),
         sigma0=found.sigma0.expand(D).numpy(),
@@ -92,7 +92,7 @@ def test_one_clients_step_is_the_best_of_all(seed: int, J: int, gamma: float, va
     sigma = gauss(seed, J, 2).exp() if varied else torch.full((J, 2), 0.5)
     found = match(clients, hyper="fixed", sigma=sigma, gamma=gamma, sweeps=0)
     held = [a.tolist() for a in found.assignments[:-1]]
-    slots = 1 + max(place for places in held for place in places)
+    slots = 1 + max(place for own in held for place in own)
     best = max(twin(clients, [*held, way], found, gamma) for way in naive_matching.choices(3, slots, slots))
     np.testing.assert_allclose(found.objective, best, rtol=1e-9)
 

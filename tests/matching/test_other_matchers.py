@@ -15,7 +15,7 @@ from fedma.matching import Matcher, fuse_weights
 from fedma.matching.assignment import own_numbers
 from fedma.matching.slices import transform
 from fedma.matching.whole_model.c2m3 import _ahead, _gradient, _Line, _matrices, _mixed, _Soft, c2m3
-from fedma.matching.whole_model.git_rebasin import Placed, _best, rebasin
+from fedma.matching.whole_model.git_rebasin import Aligned, _best, rebasin
 from fedma.matching.whole_model.optimal_transport import transport
 from fedma.matching.whole_model.weights import agreement, checked, widest
 from fedma.models.networks import mlp
@@ -82,14 +82,14 @@ def test_a_block_moves_with_its_inner_units() -> None:
     inside = own_numbers(graph, graph.widths, graph.widths)
     maps = {name: graph.random_orders(generator(4, "blocks"))[name] for name, g in graph.groups.items() if g.per}
     maps[block] = torch.tensor([2, 0, 1])
-    client = Placed.at(checked([graph.gather(own, maps)], graph)[0], inside, graph, graph.widths)
+    client = Aligned.at(checked([graph.gather(own, maps)], graph)[0], inside, graph, graph.widths)
     moved = client.moved(_best(client, checked([own], graph)[0], graph, block, graph.groups), graph)
-    torch.testing.assert_close(moved.placed, checked([own], graph)[0], rtol=0, atol=0)
+    torch.testing.assert_close(moved.aligned, checked([own], graph)[0], rtol=0, atol=0)
 
 
 def moved_by(models: list[Weights], graph: UnitGraph, maps: list[Maps]) -> list[Weights]:
     return [
-        {name: transform(tensor, graph, name, maps=own, widths=graph.widths) for name, tensor in model.items()}
+        {name: transform(tensor, graph, name, matrices=own, widths=graph.widths) for name, tensor in model.items()}
         for model, own in zip(models, maps, strict=True)
     ]
 
@@ -107,7 +107,7 @@ def test_the_gradient_is_the_derivative(kind: str) -> None:
     (others,) = checked([network(kind, 2)[0]], graph)
     variables = {group: matrix.clone().requires_grad_() for group, matrix in soft.items()}
     value = sum(
-        (transform(t, graph, n, maps=variables, widths=graph.widths) * others[n]).sum() for n, t in tensors.items()
+        (transform(t, graph, n, matrices=variables, widths=graph.widths) * others[n]).sum() for n, t in tensors.items()
     )
     derivative = torch.autograd.grad(value, list(variables.values()))
     for group, wanted in zip(variables, derivative, strict=True):
@@ -123,14 +123,14 @@ def test_a_step_goes_to_the_largest_objective_on_its_line(kind: str) -> None:
     goals = _ahead(tensors, begun, graph)
     line = _Line.between(tensors, graph, begun, goals)
     step, gain = line.best()
-    joint = [agreement([client.placed for client in line.at(at)]) for at in (0.0, step, *(k / 20 for k in range(21)))]
+    joint = [agreement([client.aligned for client in line.at(at)]) for at in (0.0, step, *(k / 20 for k in range(21)))]
     assert gain > 0
     assert joint[1] == pytest.approx(joint[0] + gain)
     assert max(joint) <= joint[1] + 1e-9
     for at in (0.0, 0.5, step, 1.0):
-        mixed = [_mixed(a.maps, b.maps, at) for a, b in zip(begun, goals, strict=True)]
-        torch.testing.assert_close([client.maps for client in line.at(at)], mixed)
-        torch.testing.assert_close([client.placed for client in line.at(at)], moved_by(tensors, graph, mixed))
+        mixed = [_mixed(a.matrices, b.matrices, at) for a, b in zip(begun, goals, strict=True)]
+        torch.testing.assert_close([client.matrices for client in line.at(at)], mixed)
+        torch.testing.assert_close([client.aligned for client in line.at(at)], moved_by(tensors, graph, mixed))
 
 
 @LAW
@@ -201,7 +201,7 @@ def test_transforming_by_permutation_matrices_is_permuting(kind: str) -> None:
     matrices = {g: nn.functional.one_hot(order, graph.widths[g]).double() for g, order in orders.items()}
     wanted = graph.gather(own, orders)
     for name in checked([own], graph)[0]:
-        found = transform(own[name], graph, name, maps=matrices, widths=graph.widths)
+        found = transform(own[name], graph, name, matrices=matrices, widths=graph.widths)
         torch.testing.assert_close(found, wanted[name], rtol=0, atol=0)
 
 

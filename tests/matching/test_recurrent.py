@@ -14,8 +14,8 @@ from fedma.errors import InputError, MatchingError
 from fedma.matching import match
 from fedma.matching.bbp.prior import read_prior
 from fedma.matching.features import incoming
-from fedma.matching.recurrent.pair_slots import Block, Seating
-from fedma.matching.recurrent.quadratic_assignment import Quadratic
+from fedma.matching.recurrent.pair_slots import PairSlots, SlotSums
+from fedma.matching.recurrent.quadratic_assignment import QuadraticAssignment
 from fedma.matching.recurrent.refine import gates, refine
 from fedma.models.sequences import Recurrent
 from fedma.seeds import generator, global_generator
@@ -49,7 +49,7 @@ def planted(
     return inputs, recurrent, names
 
 
-def random_places(seed: int, widths: list[int], slots: int) -> list[Tensor]:
+def random_slots(seed: int, widths: list[int], slots: int) -> list[Tensor]:
     """An injective map for each client."""
     draw = generator(seed, "places")
     return [torch.randperm(slots, generator=draw)[:width] for width in widths]
@@ -101,18 +101,18 @@ def test_fewer_gates_do(gates: int) -> None:
 def test_identical_clients_give_that_client_back(seed: int, clients: int, width: int) -> None:
     inputs, recurrent = gauss(seed, width, 5), gauss(seed + 1, 4, width, width)
     found = refine([inputs] * clients, [recurrent] * clients, match([inputs] * clients).assignments)
-    for places in found.assignments:
-        assert places.tolist() == list(range(width))
+    for assignment in found.assignments:
+        assert assignment.tolist() == list(range(width))
 
 
 @few
 @given(seed=seeds, clients=st.sampled_from([2, 3, 5]), private=st.integers(1, 4))
 def test_private_units_stay_private(seed: int, clients: int, private: int) -> None:
     inputs, recurrent, truth = planted(units=20, clients=clients, noise=0.3, private=private, seed=seed)
-    before = match(inputs, grow=False).assignments  # at a fixed width it must seat private units in shared slots
+    before = match(inputs, grow=False).assignments  # at a fixed width it must put private units in shared slots
     found = refine(inputs, recurrent, before, slots=20 + clients * private + 3)
     assert pairs(found.assignments) == pairs(truth)
-    assert max(int(places.max()) for places in found.assignments) + 1 == 20 + clients * private
+    assert max(int(assignment.max()) for assignment in found.assignments) + 1 == 20 + clients * private
 
 
 @few
@@ -120,11 +120,11 @@ def test_private_units_stay_private(seed: int, clients: int, private: int) -> No
 def test_the_objective_never_falls(seed: int, widths: list[int], spare: int) -> None:
     inputs = [gauss(seed + j, n, 3) for j, n in enumerate(widths)]
     recurrent = [gauss(seed + 10 + j, 2, n, n) for j, n in enumerate(widths)]
-    given_places = random_places(seed, widths, max(widths) + 1)
-    found = refine(inputs, recurrent, given_places, slots=max(widths) + 1 + spare, sweeps=5)
+    given_slots = random_slots(seed, widths, max(widths) + 1)
+    found = refine(inputs, recurrent, given_slots, slots=max(widths) + 1 + spare, sweeps=5)
     assert (np.diff(found.history) >= -1e-8 * np.abs(found.history[1:])).all()
-    assert [len(places) for places in found.assignments] == widths
-    assert all(len(set(places.tolist())) == len(places) for places in found.assignments)
+    assert [len(assignment) for assignment in found.assignments] == widths
+    assert all(len(set(assignment.tolist())) == len(assignment) for assignment in found.assignments)
     assert len(torch.cat(found.assignments).unique()) == int(torch.cat(found.assignments).max()) + 1
 
 
@@ -132,41 +132,43 @@ def test_the_objective_never_falls(seed: int, widths: list[int], spare: int) -> 
 @given(seed=seeds, clients=st.integers(2, 4))
 def test_the_order_of_a_client_s_units_does_not_matter(seed: int, clients: int) -> None:
     inputs, recurrent, _ = planted(units=12, clients=clients, noise=1.5, seed=seed)
-    orders = random_places(seed, [12] * clients, 12)
+    orders = random_slots(seed, [12] * clients, 12)
     found = refine(inputs, recurrent, match(inputs, grow=False).assignments)
     shuffled = [own[order] for own, order in zip(inputs, orders, strict=True)]
     cells = [own[:, order][:, :, order] for own, order in zip(recurrent, orders, strict=True)]
     again = refine(shuffled, cells, match(shuffled, grow=False).assignments)
-    back = [places[order.argsort()] for places, order in zip(again.assignments, orders, strict=True)]
+    back = [assignment[order.argsort()] for assignment, order in zip(again.assignments, orders, strict=True)]
     assert pairs(back) == pairs(found.assignments)
 
 
 @few
 @given(seed=seeds, widths=st.lists(st.integers(1, 5), min_size=2, max_size=4), by_feature=st.booleans())
-def test_a_seat_is_worth_what_it_adds_to_the_objective(seed: int, widths: list[int], by_feature: bool) -> None:
+def test_a_slot_scores_what_it_adds_to_the_objective(seed: int, widths: list[int], by_feature: bool) -> None:
     inputs = [gauss(seed + j, n, 3) for j, n in enumerate(widths)]
     cells = [gauss(seed + 10 + j, n * n, 2) for j, n in enumerate(widths)]
     sigma = 0.5 + gauss(seed, len(widths), 3).abs() if by_feature else None
     prior = read_prior(None, sigma, None, clients=len(widths), features=3)
     even = read_prior(0.1, None, None, clients=len(widths), features=2)
-    seating = Seating(Block(inputs, prior), Block(cells, even), slots=7, gamma=2.0)
-    for client, own in enumerate(random_places(seed, widths, 7)):
-        seating.seat(client, own.numpy())
-    before = seating.objective()
-    places = seating.leave(0)
-    worth = seating.worth(0, 7)
-    other = random_places(seed + 1, widths, 7)[0].numpy()
-    seating.seat(0, other)
-    np.testing.assert_allclose(seating.objective() - before, worth.value(other) - worth.value(places), atol=1e-9)
+    pair_slots = PairSlots(SlotSums(inputs, prior), SlotSums(cells, even), slots=7, gamma=2.0)
+    for client, own in enumerate(random_slots(seed, widths, 7)):
+        pair_slots.assign(client, own.numpy())
+    before = pair_slots.objective()
+    assignment = pair_slots.release(0)
+    problem = pair_slots.problem(0, 7)
+    other = random_slots(seed + 1, widths, 7)[0].numpy()
+    pair_slots.assign(0, other)
+    np.testing.assert_allclose(
+        pair_slots.objective() - before, problem.value(other) - problem.value(assignment), atol=1e-9
+    )
 
 
 @few
 @given(seed=seeds, n=st.integers(1, 4), slots=st.integers(4, 6))
-def test_quadratic_worth_is_the_sum_it_says_and_climbing_does_not_lower_it(seed: int, n: int, slots: int) -> None:
+def test_quadratic_score_is_the_sum_it_says_and_climbing_does_not_lower_it(seed: int, n: int, slots: int) -> None:
     shapes = (n, slots), (3, n, n), (3, slots, slots), (slots, slots)
     gains, left, right, prices = (gauss(seed + k, *shape).numpy() for k, shape in enumerate(shapes))
-    problem = Quadratic(gains, left, right, prices)
-    start = random_places(seed, [n], slots)[0].numpy()
+    problem = QuadraticAssignment(gains, left, right, prices)
+    start = random_slots(seed, [n], slots)[0].numpy()
     P = np.eye(slots)[start]
     naive = (gains * P).sum() + P.sum(0) @ prices @ P.sum(0)
     naive += sum((x * (P @ y @ P.T)).sum() for x, y in zip(left, right, strict=True))
@@ -199,20 +201,20 @@ def test_a_group_without_recurrent_weights_has_no_gates() -> None:
 
 
 def test_clients_that_do_not_fit_are_named() -> None:
-    inputs, recurrent, places = (
+    inputs, recurrent, assignment = (
         [gauss(j, 4, 3) for j in range(2)],
         [gauss(j, 2, 4, 4) for j in range(2)],
         [torch.arange(4)] * 2,
     )
     with pytest.raises(MatchingError, match="client 1 has inputs of shape"):
-        refine(inputs, [recurrent[0], gauss(0, 2, 4, 3)], places)
+        refine(inputs, [recurrent[0], gauss(0, 2, 4, 3)], assignment)
     with pytest.raises(MatchingError, match="client 1 has weights that are not finite"):
-        refine(inputs, [recurrent[0], recurrent[1] / 0], places)
+        refine(inputs, [recurrent[0], recurrent[1] / 0], assignment)
     with pytest.raises(MatchingError, match="client 0 has 4 units"):
-        refine(inputs, recurrent, [torch.tensor([0, 1, 2, 2]), places[1]])
+        refine(inputs, recurrent, [torch.tensor([0, 1, 2, 2]), assignment[1]])
     with pytest.raises(MatchingError, match="assignments of 1"):
-        refine(inputs, recurrent, places[:1])
+        refine(inputs, recurrent, assignment[:1])
     with pytest.raises(InputError, match="slots is 3"):
-        refine(inputs, recurrent, places, slots=3)
+        refine(inputs, recurrent, assignment, slots=3)
     with pytest.raises(InputError, match="gamma is 0"):
-        refine(inputs, recurrent, places, gamma=0)
+        refine(inputs, recurrent, assignment, gamma=0)

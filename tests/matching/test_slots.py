@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fedma.matching import match
 from fedma.matching.bbp import slots as module
 from fedma.matching.bbp.prior import Prior
-from fedma.matching.bbp.scoring import Rule
+from fedma.matching.bbp.scoring import Scoring
 from fedma.matching.bbp.slots import Slots
 from fedma.matching.bbp.sweep import sweep
 from matching.made import gauss, pairs, planted, seeds
@@ -20,12 +20,12 @@ from matching.made import gauss, pairs, planted, seeds
 few = settings(max_examples=20, deadline=None, derandomize=True)
 
 
-def seated(seed: int, *, varied: bool, rough: bool = False) -> Slots:
+def assigned(seed: int, *, varied: bool, rough: bool = False) -> Slots:
     """Slots after a few sweeps over noisy clients of different widths."""
     clients = [w[: 6 + j] for j, w in enumerate(planted(seed, clients=4, common=8, private=2, noise=0.8)[0])]
     axis = 12 if varied else 1
     prior = Prior(np.full(12, 0.1), np.ones(axis), tuple(np.exp(gauss(seed, 4, axis).numpy())))
-    found = Slots(clients, prior, Rule(gamma=2.0, clients=4, rough=rough))
+    found = Slots(clients, prior, Scoring(gamma=2.0, clients=4, rough=rough))
     for order in ([3, 2, 1, 0], [0, 1, 2, 3], [2, 0, 3, 1]):
         sweep(found, order)
     return found
@@ -34,12 +34,12 @@ def seated(seed: int, *, varied: bool, rough: bool = False) -> Slots:
 @few
 @given(seed=seeds, varied=st.booleans())
 def test_sums_weights_and_owners_are_those_of_the_assignment(seed: int, varied: bool) -> None:
-    found = seated(seed, varied=varied)
+    found = assigned(seed, varied=varied)
     sums, weights, owners = 0 * found.sums[found.rows], 0 * found.weights(), 0 * found.rows
-    for j, places in enumerate(found.assignments()):
-        sums[places] += found.prior.unit[j] * (found.clients[j].numpy() - 0.1)
-        weights[places] += found.prior.unit[j]
-        owners[places] += 1
+    for j, slots in enumerate(found.assignments()):
+        sums[slots] += found.prior.unit[j] * (found.clients[j].numpy() - 0.1)
+        weights[slots] += found.prior.unit[j]
+        owners[slots] += 1
     np.testing.assert_allclose(found.sums[found.rows], sums, atol=1e-12)
     np.testing.assert_allclose(found.weights(), weights, atol=1e-12)
     assert found.owners[found.rows].tolist() == owners.tolist()
@@ -49,7 +49,7 @@ def test_sums_weights_and_owners_are_those_of_the_assignment(seed: int, varied: 
 @few
 @given(seed=seeds, rough=st.booleans())
 def test_kept_products_give_the_gains_of_fresh_ones(seed: int, rough: bool) -> None:
-    found = seated(seed, varied=False, rough=rough)
+    found = assigned(seed, varied=False, rough=rough)
     for j in range(4):
         kept = found.gains(j, found.open_to(j))
         found._products.clear()
@@ -73,7 +73,7 @@ def test_blocks_and_forgotten_products_change_nothing(seed: int, hyper: Any, var
 
 @few
 @given(seed=seeds, J=st.integers(2, 6), noise=st.floats(0.2, 1.0))
-def test_float32_products_seat_noisy_units_as_float64_ones_do(seed: int, J: int, noise: float) -> None:
+def test_float32_products_assign_noisy_units_as_float64_ones_do(seed: int, J: int, noise: float) -> None:
     clients, _ = planted(seed, clients=J, common=12, private=2, noise=noise)
     rough = match(clients)
     with pytest.MonkeyPatch.context() as patch:

@@ -111,16 +111,16 @@ def _without_gaps(used: Tensor) -> bool:
     return used.unique().tolist() == list(range(int(used.max()) + 1))
 
 
-def original_order(maps: Maps, graph: UnitGraph) -> dict[str, Tensor]:
+def original_order(assignments: Maps, graph: UnitGraph) -> dict[str, Tensor]:
     """A client's assignments with blocks in its own order, where matchers have them in the global one.
 
-    Only blocks of the groups in `maps` are in an order of its own.
+    Only blocks of the groups in `assignments` are in an order of its own.
     """
     own: dict[str, Tensor] = {}
     for group in blocks_first(graph):
-        if group in maps:
-            own[group] = maps[group][_blocks(maps[group], group, own, graph)]
-    return {group: own[group] for group in maps}
+        if group in assignments:
+            own[group] = assignments[group][_blocks(assignments[group], group, own, graph)]
+    return {group: own[group] for group in assignments}
 
 
 def _blocks(units: Tensor, group: str, own: Maps, graph: UnitGraph) -> tuple[Tensor, ...]:

@@ -86,7 +86,7 @@ def transform(
     graph: UnitGraph,
     name: str,
     *,
-    maps: Maps,
+    matrices: Maps,
     widths: Widths,
     incoming: Maps | None = None,
     skip: tuple[int, str] | None = None,
@@ -97,7 +97,7 @@ def transform(
         tensor: of these widths.
         graph: the model's unit graph.
         name: the tensor's.
-        maps: per group a matrix (blocks…, new units, units), blocks in the new order; a group not named stays.
+        matrices: per group a matrix (blocks…, new units, units), blocks in the new order; a group not named stays.
         widths: the tensor's units per group.
         incoming: other matrices for the axes that the model sums over; by default the same.
         skip: an (axis, group) that stays as it is.
@@ -105,7 +105,7 @@ def transform(
     present = [dict(widths) for _ in range(tensor.dim())]
     for group in blocks_first(graph):
         for axis in range(tensor.dim()):
-            chosen = maps if incoming is None or (name, axis) not in graph.incoming else incoming
+            chosen = matrices if incoming is None or (name, axis) not in graph.incoming else incoming
             if group in chosen and group in graph.groups_on(name, axis) and (axis, group) != skip:
                 old = _cut(graph, name, axis, group=group, widths=present)
                 present[axis][group] = chosen[group].shape[-2]
@@ -184,8 +184,8 @@ def _applied(matrix: Tensor, tensor: Tensor, *, old: _Cut, new: _Cut) -> Tensor:
     if old.whole and new.whole:
         return mixed.reshape(new.length, *source.shape[1:]).movedim(0, new.axes[0])
     target = source.new_zeros([new.length, *source.shape[1:]])
-    kept, places = (_others(cut) for cut in (old, new))
-    target[places] = source[kept]
+    kept, others = (_others(cut) for cut in (old, new))
+    target[others] = source[kept]
     target[new.index] = mixed.reshape([*new.shape, *source.shape[len(new.axes) :]])
     return target.movedim(new.front, new.axes)
 

@@ -64,7 +64,7 @@ def average(
         ICML 2018, Definitions 1 and 2, here over the owners of a slot, and with shares.
     """
     names = list(names)
-    rule = _Rule(tuple(_Owner(*own) for own in zip(maps, owned or [{}] * len(maps), strict=True)), widths, trim)
+    how = _Averaging(tuple(_Owner(*own) for own in zip(maps, owned or [{}] * len(maps), strict=True)), widths, trim)
     pooled = {name for pair in graph.statistics if pair[0] in names for name in pair}
     by_class = {} if class_counts is None else class_axes(graph, class_counts.shape[1])
     result: Weights = {}
@@ -78,10 +78,10 @@ def average(
         if class_counts is not None and name in by_class:
             own = _class_shares(class_counts, shares, axis=by_class[name], dims=clients[0][name].dim())
         rest = 0.0 if unowned is None else unowned[name].double()
-        result[name] = _mean([c[name] for c in clients], graph, name, rule=rule, shares=own, rest=rest)
+        result[name] = _mean([c[name] for c in clients], graph, name, how=how, shares=own, rest=rest)
     for pair in graph.statistics:
         if pair[0] in names:
-            result.update(_pooled(clients, graph, pair, rule=rule, shares=samples or shares, unowned=unowned))
+            result.update(_pooled(clients, graph, pair, how=how, shares=samples or shares, unowned=unowned))
     return {name: result[name] for name in names}
 
 
@@ -114,52 +114,54 @@ def _mean(
     graph: UnitGraph,
     name: str,
     *,
-    rule: "_Rule",
+    how: "_Averaging",
     shares: Sequence[float | Tensor],
     rest: float | Tensor,
 ) -> Tensor:
     """The weighted mean of one tensor over its owners, in float64, cast back; without owners it is `rest`."""
-    shape, counted = graph.shape(name, rule.widths), _axes_of_owners(graph, name)
+    shape, counted = graph.shape(name, how.widths), _axes_of_owners(graph, name)
     owned = [n if d in counted else 1 for d, n in enumerate(shape)]
-    parts = _parts(tensors, graph, name, rule)
-    if rule.trim:
+    parts = _parts(tensors, graph, name, how)
+    if how.trim:
         values = torch.zeros(len(tensors), *shape, dtype=torch.float64)
         weights = torch.zeros(len(tensors), *owned, dtype=torch.float64)
-        for value, weight, share, (tensor, place) in zip(values, weights, shares, parts, strict=True):
-            value[place] = tensor.double()
-            weight[_counted(place, counted)] = share
-        total, mass = _trimmed(values, weights.expand_as(values), rule.trim)
+        for value, weight, share, (tensor, where) in zip(values, weights, shares, parts, strict=True):
+            value[where] = tensor.double()
+            weight[_counted(where, counted)] = share
+        total, mass = _trimmed(values, weights.expand_as(values), how.trim)
     else:
         total, mass = torch.zeros(shape, dtype=torch.float64), torch.zeros(owned, dtype=torch.float64)
-        for share, (tensor, place) in zip(shares, parts, strict=True):
-            if place is ... and isinstance(share, float):
+        for share, (tensor, where) in zip(shares, parts, strict=True):
+            if where is ... and isinstance(share, float):
                 total.add_(tensor, alpha=share)  # one pass, without copies
             else:
-                total[place] += share * tensor.double()
-            mass[_counted(place, counted)] += share
+                total[where] += share * tensor.double()
+            mass[_counted(where, counted)] += share
     return torch.where(mass > 0, total / mass.clamp(min=torch.finfo(torch.float64).tiny), rest).to(tensors[0].dtype)
 
 
-def _parts(tensors: Sequence[Tensor], graph: UnitGraph, name: str, rule: "_Rule") -> Iterator[tuple[Tensor, _Where]]:
+def _parts(
+    tensors: Sequence[Tensor], graph: UnitGraph, name: str, how: "_Averaging"
+) -> Iterator[tuple[Tensor, _Where]]:
     """What each client contributes to one tensor, and where in the global one it belongs."""
     groups = set().union(*(graph.groups_on(name, axis) for axis in _axes_of_owners(graph, name)))
-    for tensor, owner in zip(tensors, rule.owners, strict=True):
+    for tensor, owner in zip(tensors, how.owners, strict=True):
         kept = {group: slots for group, slots in owner.owned.items() if group in groups - set(owner.maps)}
         maps = {**owner.maps, **kept}
         if not graph.groups_of(name) & set(maps):
             yield tensor, ...
             continue
         if kept:
-            present = {**rule.widths, **{group: own.shape[-1] for group, own in owner.maps.items()}}
+            present = {**how.widths, **{group: own.shape[-1] for group, own in owner.maps.items()}}
             tensor = tensor[graph.index(name, kept, present)]
-        yield tensor, graph.index(name, maps, rule.widths)
+        yield tensor, graph.index(name, maps, how.widths)
 
 
-def _counted(place: _Where, axes: set[int]) -> _Where:
-    """The same place where only these axes count."""
-    if isinstance(place, tuple):
-        return tuple(p if d in axes else torch.tensor(0) for d, p in enumerate(place))
-    return place
+def _counted(where: _Where, axes: set[int]) -> _Where:
+    """The same where where only these axes count."""
+    if isinstance(where, tuple):
+        return tuple(p if d in axes else torch.tensor(0) for d, p in enumerate(where))
+    return where
 
 
 def _trimmed(values: Tensor, weights: Tensor, trim: float) -> tuple[Tensor, Tensor]:
@@ -182,7 +184,7 @@ class _Owner:
 
 
 @dataclass(frozen=True)
-class _Rule:
+class _Averaging:
     """How to average: who owns what, the global widths, and the part of the owners left out at each end."""
 
     owners: tuple[_Owner, ...]
@@ -203,7 +205,7 @@ def _pooled(
     graph: UnitGraph,
     pair: tuple[str, str],
     *,
-    rule: "_Rule",
+    how: "_Averaging",
     shares: Sequence[float],
     unowned: Mapping[str, Tensor] | None,
 ) -> Weights:
@@ -214,12 +216,12 @@ def _pooled(
     mean, variance = pair
     first, second = zip(*(_moments(c, pair) for c in clients), strict=True)
     rest = (0.0, 0.0) if unowned is None else _moments(unowned, pair)
-    centre = _mean(first, graph, mean, rule=rule, shares=shares, rest=rest[0])
-    moment = _mean(second, graph, variance, rule=rule, shares=shares, rest=rest[1])
+    centre = _mean(first, graph, mean, how=how, shares=shares, rest=rest[0])
+    moment = _mean(second, graph, variance, how=how, shares=shares, rest=rest[1])
     least = torch.zeros(())
-    if rule.trim:
+    if how.trim:
         own = [c[variance].double() for c in clients]
-        least = _mean(own, graph, variance, rule=rule, shares=shares, rest=0.0)
+        least = _mean(own, graph, variance, how=how, shares=shares, rest=0.0)
     dtype = clients[0][mean].dtype
     return {mean: centre.to(dtype), variance: (moment - centre**2).clamp(min=least).to(dtype)}
 

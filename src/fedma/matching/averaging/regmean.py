@@ -55,12 +55,12 @@ def regression_means(
         spread = [_in_slots(own[name], slots[read.group], size) for own, slots in zip(moments, owned, strict=True)]
         damping = ridge * (float(torch.stack(spread).diagonal(dim1=1, dim2=2).mean()) or 1.0)
         metrics = torch.stack(spread) + damping * torch.eye(size, dtype=torch.float64)
-        places = _rows(read, graph, widths)
-        rows = torch.stack([client[name].double().flatten()[places] for client in clients])
-        own = torch.stack([_owned(name, graph, slots, widths).flatten()[places].amax(1) for slots in owned])
+        entries = _rows(read, graph, widths)
+        rows = torch.stack([client[name].double().flatten()[entries] for client in clients])
+        own = torch.stack([_owned(name, graph, slots, widths).flatten()[entries].amax(1) for slots in owned])
         result[name] = mean.clone()
         found = _least(rows, metrics, own * torch.tensor(shares, dtype=torch.float64)[:, None])
-        result[name].view(-1)[places] = found.to(mean.dtype)
+        result[name].view(-1)[entries] = found.to(mean.dtype)
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a call of `match` asks for: its arguments checked, and the orders in which clients are seated."""
+"""The arguments of `match`, checked, and the orders in which clients are assigned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 
 from fedma.errors import InputError
-from fedma.matching.bbp.scoring import Rule
+from fedma.matching.bbp.scoring import Scoring
 from fedma.seeds import generator as named_generator
 
 Hyper = Literal["empirical", "fixed", "reference"]
@@ -18,8 +18,20 @@ _REFERENCE_SWEEPS, _SWEEPS = 5, 20
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to match: hyper-parameters' treatment, the most slots there may be, orders and restarts."""
+class Arguments:
+    """The arguments of `match` with defaults filled in.
+
+    Attributes:
+        hyper: how hyper-parameters are treated.
+        gamma: mass of the beta process.
+        widths: the units of each client that is matched.
+        limit: the most slots there may be; None for any number.
+        sweeps: how many sweeps at most.
+        orders: the order of the clients in each sweep; None for random orders.
+        init_order: their order in the first pass; None for the widest first.
+        restarts: how many times to match.
+        generator: draws random orders.
+    """
 
     hyper: Hyper
     gamma: float
@@ -45,15 +57,15 @@ class Plan:
         max_slots: int | None,
         restarts: int | None,
         generator: torch.Generator | None,
-    ) -> "Plan":
-        """The arguments of `match`, defaults filled in.
+    ) -> "Arguments":
+        """Check the arguments of `match` and fill in the defaults.
 
         Args:
-            widths: by number, the units of each client that is matched; inside the plan they count from 0.
-            clients: how many there are with those left out; the orders hold them all.
+            widths: the units of each client that is matched, by its number. Inside, these clients count from 0.
+            clients: how many clients there are, those that are left out included. The orders hold them all.
 
         Raises:
-            InputError: one of them is out of its range.
+            InputError: an argument is out of its range.
         """
         if hyper not in get_args(Hyper):
             raise InputError(f"hyper={hyper!r} is none of {', '.join(map(repr, get_args(Hyper)))}")
@@ -78,7 +90,7 @@ class Plan:
             restarts = 1
         if restarts < 1:
             raise InputError(f"restarts is {restarts}; matching once is restarts=1")
-        return Plan(
+        return Arguments(
             hyper=hyper,
             gamma=gamma,
             widths=tuple(widths.values()),
@@ -90,10 +102,10 @@ class Plan:
             generator=generator if generator is not None else named_generator(0, "matching"),
         )
 
-    def rule(self, *, fixed_width: bool = False) -> Rule:
-        """What to score by; at fixed width there are as many slots as the widest client has units."""
+    def scoring(self, *, fixed_width: bool = False) -> Scoring:
+        """How to score. At a fixed width there are as many slots as the widest client has units."""
         limit = max(self.widths) if fixed_width else self.limit
-        return Rule(
+        return Scoring(
             self.gamma,
             len(self.widths),
             reference=self.hyper == "reference",

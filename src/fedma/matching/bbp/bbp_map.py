@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedma.matching.arrays import Array, Index
-from fedma.matching.bbp.arguments import Hyper, Plan
+from fedma.matching.bbp.arguments import Arguments, Hyper
 from fedma.matching.bbp.checks import OnBad, read_clients
 from fedma.matching.bbp.empirical_bayes import Spread, centred, first_guess, learn
 from fedma.matching.bbp.matching import Matching
@@ -88,7 +88,7 @@ def match(
     """
     matched, excluded = read_clients(clients, on_bad=on_bad)
     values = list(matched.values())
-    plan = Plan.read(
+    arguments = Arguments.read(
         {j: len(w) for j, w in matched.items()},
         clients=len(clients),
         hyper=hyper,
@@ -106,7 +106,7 @@ def match(
     if hyper == "empirical" and mu0 is None:
         prior = centred(prior, values)
     spread = Spread.of(prior, values)
-    outcomes = (_run(values, prior, spread, plan, attempt=attempt) for attempt in range(plan.restarts))
+    outcomes = (_run(values, prior, spread, arguments, attempt=attempt) for attempt in range(arguments.restarts))
     best = max(outcomes, key=lambda outcome: outcome.history[-1])
     order = np.arange(len(best.slots.rows)) if hyper == "reference" else _by_first_unit(best.slots.assignments())
     return _answer(best, order, dtype=values[0].dtype, unit=given.unit, matched=list(matched), excluded=excluded)
@@ -129,21 +129,21 @@ class _Outcome:
     history: list[float]
 
 
-def _run(values: list[Tensor], prior: Prior, spread: Spread, plan: Plan, *, attempt: int) -> _Outcome:
+def _run(values: list[Tensor], prior: Prior, spread: Spread, arguments: Arguments, *, attempt: int) -> _Outcome:
     """One matching from scratch."""
-    empirical = plan.hyper == "empirical"
+    empirical = arguments.hyper == "empirical"
     # Before sigma is known nothing tells a private unit from a poor fit. A first pass that opened slots by a wrong
     # guess could leave every unit of a noisy layer alone for good, so it keeps the width.
-    slots = Slots(values, first_guess(prior, spread) if empirical else prior, plan.rule(fixed_width=empirical))
-    sweep(slots, plan.first_order(attempt))
-    slots.rule = plan.rule()
+    slots = Slots(values, first_guess(prior, spread) if empirical else prior, arguments.scoring(fixed_width=empirical))
+    sweep(slots, arguments.first_order(attempt))
+    slots.scoring = arguments.scoring()
     history = [slots.objective(spread)]
-    for number in range(plan.sweeps):
+    for number in range(arguments.sweeps):
         if empirical:
             slots.believe(learn(slots.prior, spread, weight=slots.weights(), squares=slots.squares()))
-        moved = sweep(slots, plan.order(number))
+        moved = sweep(slots, arguments.order(number))
         history.append(slots.objective(spread))
-        if not moved and plan.hyper != "reference":
+        if not moved and arguments.hyper != "reference":
             break
     return _Outcome(slots, history)
 
@@ -160,9 +160,10 @@ def _answer(
     """The matching with its slots in this order, for all clients whether matched or not."""
     slots = outcome.slots
     mu0, sigma, sigma0 = replace(slots.prior, unit=unit).variances()
-    places = {j: torch.from_numpy(np.argsort(order)[own]) for j, own in zip(matched, slots.assignments(), strict=True)}
+    number = np.argsort(order)
+    found = {j: torch.from_numpy(number[own]) for j, own in zip(matched, slots.assignments(), strict=True)}
     return Matching(
-        assignments=tuple(places.get(j, torch.empty(0, dtype=torch.long)) for j in range(len(unit))),
+        assignments=tuple(found.get(j, torch.empty(0, dtype=torch.long)) for j in range(len(unit))),
         slots=torch.from_numpy(slots.means()[order]).to(dtype),
         counts=torch.from_numpy(slots.owners[slots.rows][order]),
         objective=outcome.history[-1],

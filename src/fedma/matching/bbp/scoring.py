@@ -1,4 +1,4 @@
-"""What a place in a slot is worth by itself: the beta-Bernoulli process."""
+"""The score of a unit in a slot, apart from the fit of its features: the beta-Bernoulli process."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from fedma.matching.arrays import Array, Index
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What a unit's place in a slot is worth, beside the fit of its features.
+class Scoring:
+    """How a unit in a slot is scored, apart from the fit of its features.
 
     Attributes:
         gamma: mass of the beta process; larger opens more slots.
         clients: how many clients there are (J).
-        reference: score as the public reference implementation does, which ascends no objective.
+        reference: whether to score as the public reference code does, which ascends no objective.
         limit: how many slots there may be, or None.
-        rough: take inner products in float32 as long as units are noisy: where they are not, a unit's fit is the small
-            difference of large products.
+        rough: whether inner products are taken in float32 while units are noisy. Where they are not noisy, a unit's fit
+            is the small difference of large products.
     """
 
     gamma: float
@@ -27,7 +27,10 @@ class Rule:
     rough: bool = False
 
     def popularity(self, owners: Index) -> Array:
-        """2 log(m / (J - m)) for m owners; the reference drops the 2 and counts no more than ten owners."""
+        """2 log(m / (J - m)) for m owners.
+
+        The reference code drops the 2 and counts no more than ten owners.
+        """
         if self.reference:
             owners = np.minimum(owners, 10)
             return np.log(owners / (self.clients - owners))

@@ -11,7 +11,7 @@ from fedma.matching.arrays import Array, Index, log_beta, squares
 from fedma.matching.bbp.empirical_bayes import Spread
 from fedma.matching.bbp.prior import Prior
 from fedma.matching.bbp.product_cache import Products
-from fedma.matching.bbp.scoring import Rule
+from fedma.matching.bbp.scoring import Scoring
 
 OWN = -1
 """Stands for "a slot of its own" where the slot of a unit is asked."""
@@ -41,11 +41,11 @@ class Slots:
     client's products with a slot are computed again only after another client has moved in or out of it.
     """
 
-    def __init__(self, clients: Sequence[Tensor], prior: Prior, rule: Rule) -> None:
-        self.clients, self.rule = clients, rule
+    def __init__(self, clients: Sequence[Tensor], prior: Prior, scoring: Scoring) -> None:
+        self.clients, self.scoring = clients, scoring
         self.sums, self.weight = np.zeros((0, len(prior.mean))), np.zeros((0, len(prior.slot)))
         self.owners, self.rows = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        self.places: dict[int, Index] = {}
+        self.unit_rows: dict[int, Index] = {}
         self._stamps = np.zeros(0, dtype=np.int64)
         self._precise, self._room = True, _KEPT
         self._products: dict[int, Products] = {}
@@ -58,7 +58,7 @@ class Slots:
         least, most = min(unit.min() for unit in prior.unit), max(unit.max() for unit in prior.unit)
         noisy = prior.relative_tau.min() > _NOISY * most
         fits = _SINGLE[0] < least * prior.unit_scale and most * prior.unit_scale < _SINGLE[1]
-        self.prior, precise = prior, not (self.rule.rough and noisy and fits)
+        self.prior, precise = prior, not (self.scoring.rough and noisy and fits)
         if precise != self._precise:
             self._precise, self._room = precise, _KEPT
             self._products.clear()
@@ -72,33 +72,33 @@ class Slots:
         """The slot of every unit, client by client."""
         slot = np.empty(len(self.owners), dtype=np.int64)
         slot[self.rows] = np.arange(len(self.rows))
-        return [slot[self.places[client]] for client in range(len(self.clients))]
+        return [slot[self.unit_rows[client]] for client in range(len(self.clients))]
 
     def open_to(self, client: int) -> Index:
         """The rows of the slots that others own, which the client's units can join."""
         return self.rows[self.owners[self.rows] > self._mine(client, self.rows)]
 
-    def seats(self, client: int) -> Index | None:
-        """The rows in which a client's units sit, OWN for those alone there; None if it has no seats yet."""
-        places = self.places.get(client)
-        return None if places is None else np.where(self.owners[places] > 1, places, OWN)
+    def rows_of(self, client: int) -> Index | None:
+        """The row of each of a client's units, OWN for those alone there; None for a client without assignment."""
+        rows = self.unit_rows.get(client)
+        return None if rows is None else np.where(self.owners[rows] > 1, rows, OWN)
 
-    def seat(self, client: int, places: Index) -> None:
+    def assign(self, client: int, rows: Index) -> None:
         """Move a client's units to rows, or to slots of their own: these come last, in the order of the units.
 
         Only units that move are touched; one that was alone and stays so keeps its row.
         """
-        kept, seats = self.open_to(client), self.seats(client)
-        before = self.places.get(client, places[:0])
-        after = places.copy() if seats is None else np.where(places == seats, before, places)
-        moved = np.arange(len(places)) if seats is None else np.flatnonzero(places != seats)
+        kept, present = self.open_to(client), self.rows_of(client)
+        before = self.unit_rows.get(client, rows[:0])
+        after = rows.copy() if present is None else np.where(rows == present, before, rows)
+        moved = np.arange(len(rows)) if present is None else np.flatnonzero(rows != present)
         values = self._read(client)[moved] if len(moved) else self.sums[:0]
-        left = before[moved] if seats is not None else before
+        left = before[moved] if present is not None else before
         self._add(client, left, -values[: len(left)], -1)
         after[after == OWN] = self._free(int((after == OWN).sum()))
         self._add(client, after[moved], values, 1)
-        self.places[client] = after
-        self.rows = np.concatenate([kept, after[places == OWN]])
+        self.unit_rows[client] = after
+        self.rows = np.concatenate([kept, after[rows == OWN]])
         if client in self._products:  # its own moves change nothing in what it sees of the others
             self._products[client].trust(np.concatenate([left, after[moved]]), self._stamps)
 
@@ -107,14 +107,14 @@ class Slots:
 
         Source: Wang et al. 2020, section 2, the cost of BBP-MAP, its squares expanded into matrix products.
             Departures: slot values are integrated out (hence the log-determinants), unless `reference`; popularity
-            as in `Rule.popularity`.
+            as in `Scoring.popularity`.
         """
         u, tau = self.prior.unit[client], self.prior.relative_tau
         gains, squares = self._shared_fit(client, rows) if len(tau) == 1 else self._fit(client, rows)
-        own = squares @ (1 / (tau + u)) / self.prior.unit_scale + 2 * np.log(self.rule.gamma / self.rule.clients)
-        if not self.rule.reference:
+        own = squares @ (1 / (tau + u)) / self.prior.unit_scale + 2 * np.log(self.scoring.gamma / self.scoring.clients)
+        if not self.scoring.reference:
             own -= self.prior.repeat * np.log(1 + u / tau).sum()
-        gains += self.rule.popularity(self.owners[rows] - self._mine(client, rows))
+        gains += self.scoring.popularity(self.owners[rows] - self._mine(client, rows))
         gains -= own[:, None]
         return gains
 
@@ -134,12 +134,12 @@ class Slots:
 
     def objective(self, spread: Spread) -> float:
         """What `match` documents: twice the log joint density, or F plus prior under the reference's rule."""
-        J, s, m, tau = self.rule.clients, self.prior.unit_scale, self.owners[self.rows], self.prior.relative_tau
+        J, s, m, tau = self.scoring.clients, self.prior.unit_scale, self.owners[self.rows], self.prior.relative_tau
         weight, mean = self.weight[self.rows], self.prior.mean
         fit = float((self.squares() / (tau + weight)).sum()) / s
         fit += 2 * float(log_beta(m, J - m + 1).sum())
-        fit += 2 * len(m) * float(np.log(self.rule.gamma))
-        if self.rule.reference:  # from values centred on mu0, as they are here, back to H and h0
+        fit += 2 * len(m) * float(np.log(self.scoring.gamma))
+        if self.scoring.reference:  # from values centred on mu0, as they are here, back to H and h0
             return fit + float((2 * self.sums.sum(axis=0) * mean + weight.sum(axis=0) * mean**2).sum()) / s
         fit -= self.prior.repeat * float(np.log(1 + weight / tau).sum())
         return fit + spread.log_precision - spread.observed * float(np.log(s)) - spread.square / s
@@ -169,7 +169,7 @@ class Slots:
         """For each slot, what joining it is worth apart from the unit's features."""
         u = self.prior.unit[client]
         terms = squares * (1 / (R + u) - 1 / R) / self.prior.unit_scale
-        if not self.rule.reference:
+        if not self.scoring.reference:
             terms -= self.prior.repeat * np.log(1 + u / R)
         return terms.sum(axis=1)
 
@@ -206,7 +206,7 @@ class Slots:
         if client not in self._norms:
             self._norms[client] = squares(self._read(client), axis=1)
         products = Products(self._norms[client])
-        size = len(self._norms[client]) * max(2 * len(self.owners), self.rule.limit or 0)  # it will grow
+        size = len(self._norms[client]) * max(2 * len(self.owners), self.scoring.limit or 0)  # it will grow
         if size <= self._room:
             self._room -= size
             self._products[client] = products
@@ -217,14 +217,14 @@ class Slots:
         sums = self.sums[rows]
         mine = np.flatnonzero(self._mine(client, rows))
         unit = np.empty(len(self.owners), dtype=np.int64)
-        unit[self.places.get(client, rows[:0])] = np.arange(len(values) if client in self.places else 0)
+        unit[self.unit_rows.get(client, rows[:0])] = np.arange(len(values) if client in self.unit_rows else 0)
         sums[mine] -= values[unit[rows[mine]]]
         return sums
 
     def _mine(self, client: int, rows: Index) -> npt.NDArray[np.bool_]:
         """Which of these rows the client owns."""
         owned = np.zeros(len(self.owners), dtype=bool)
-        owned[self.places.get(client, rows[:0])] = True
+        owned[self.unit_rows.get(client, rows[:0])] = True
         return owned[rows]
 
     def _read(self, client: int) -> Array:

@@ -13,32 +13,39 @@ _FIRST_COLUMNS = 16
 
 
 def sweep(slots: Slots, order: Iterable[int]) -> bool:
-    """Seat the clients once more, each given all others; whether anybody moved.
+    """Assign each client anew, given all others.
 
-    Under the sound rule a client moves only if that raises the objective.
+    Unless scored as by the reference code, a client moves only if that raises the objective.
+
+    Args:
+        slots: the present assignments, changed in place.
+        order: the clients, in the order in which they are assigned.
+
+    Returns:
+        Whether any client moved.
     """
     moved = False
     for client in order:
-        before = slots.seats(client)
+        before = slots.rows_of(client)
         after = _choose(slots, client, before)
-        slots.seat(client, after)
+        slots.assign(client, after)
         moved |= before is None or bool((after != before).any())
     return moved
 
 
 def _choose(slots: Slots, client: int, before: Index | None) -> Index:
-    """The rows where a client's units go, all others being seated; `before` is where they sit, if they do."""
+    """The rows to which a client's units go, given all others; `before` are their present rows, if they have any."""
     rows = slots.open_to(client)
     if not len(rows):
         return np.full(len(slots.clients[client]), OWN)
     gains = slots.gains(client, rows)
-    if slots.rule.reference:
-        return _rows(_assign_ranked(gains, slots.rule.limit), rows)
-    best = _assign(gains, slots.rule.limit, alone=0 if before is None else int((before == OWN).sum()))
+    if slots.scoring.reference:
+        return _rows(_assign_ranked(gains, slots.scoring.limit), rows)
+    best = _assign(gains, slots.scoring.limit, alone=0 if before is None else int((before == OWN).sum()))
     if before is not None:
         column = np.full(len(slots.owners) + 1, OWN)  # its last entry is that of OWN
         column[rows] = np.arange(len(rows))
-        # Equal up to rounding is no reason to move: sweeps end, and ties stay where they are.
+        # Gains equal up to rounding move nobody, so that sweeps end and ties stay.
         if _total(gains, best) <= _total(gains, column[before]) + slots.rounding * max(gains.max(), -gains.min()):
             return before
     return _rows(best, rows)
@@ -51,18 +58,18 @@ def _rows(columns: Index, rows: Index) -> Index:
 def _assign(gains: Array, limit: int | None, *, alone: int) -> Index:
     """The injective choice of columns of the highest total gain, OWN counting zero, at most `limit` slots in all.
 
-    While slots may be opened freely, a unit placed at a gain below zero is better off on its own, so negative
-    gains are read as zero and opened afterwards: the same optimum as with one more column for every unit. It is
-    the optimum under a limit, too, unless it breaks the limit; as it is bound to where the units that were `alone`
-    before already reached it.
+    While slots may be opened freely, a unit with a gain below zero is better off on its own. So negative gains are read
+    as zero, and such units open slots afterwards. The optimum is the same as with one more column for every unit. It is
+    the optimum under a limit, too, unless it breaks the limit. It does so for certain where the units that were `alone`
+    before reached the limit already.
     """
     units, count = gains.shape
     spare = units if limit is None else min(limit - count, units)
     if alone < spare:
         chosen = _solve(gains, max(0, units - count), least=0.0)
         chosen[chosen >= count] = OWN
-        seated = np.flatnonzero(chosen != OWN)
-        chosen[seated[gains[seated, chosen[seated]] <= 0]] = OWN
+        joined = np.flatnonzero(chosen != OWN)
+        chosen[joined[gains[joined, chosen[joined]] <= 0]] = OWN
         if np.count_nonzero(chosen == OWN) <= spare:
             return chosen
     chosen = _solve(gains, spare)
@@ -73,13 +80,13 @@ def _assign(gains: Array, limit: int | None, *, alone: int) -> Index:
 def _assign_ranked(gains: Array, limit: int | None) -> Index:
     """The reference's choice: a k-th new slot costs 2 log k more, and there are about 700 slots at most.
 
-    A dearer new slot is never used while a cheaper one is left, so the first few are tried alone.
+    A dearer new slot is never used while a cheaper one is left, so only the first few are tried at first.
     """
     units, count = gains.shape
     fresh = min(units, max(_REFERENCE_WIDTH - count, 1) if limit is None else limit - count)
     if count + fresh < units:
         raise MatchingError(
-            f'hyper="reference" leaves {count + fresh} places (its limit is {_REFERENCE_WIDTH}) to a client of '
+            f'hyper="reference" leaves {count + fresh} slots (its limit is {_REFERENCE_WIDTH}) to a client of '
             f'{units} units; use hyper="empirical" or "fixed"'
         )
     tried = min(fresh, max(_FIRST_COLUMNS, units - count))
@@ -108,5 +115,5 @@ def _solve(gains: Array, columns: int, *, prices: Array | float = 0.0, least: fl
 
 
 def _total(gains: Array, chosen: Index) -> float:
-    seated = np.flatnonzero(chosen != OWN)
-    return float(gains[seated, chosen[seated]].sum())
+    joined = np.flatnonzero(chosen != OWN)
+    return float(gains[joined, chosen[joined]].sum())

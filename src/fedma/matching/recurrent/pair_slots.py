@@ -9,10 +9,10 @@ from fedma.errors import InputError
 from fedma.matching.arrays import Array, Index, log_beta, squares
 from fedma.matching.bbp.empirical_bayes import Spread, first_guess, learn
 from fedma.matching.bbp.prior import Prior
-from fedma.matching.recurrent.quadratic_assignment import Quadratic
+from fedma.matching.recurrent.quadratic_assignment import QuadraticAssignment
 
 
-class Block:
+class SlotSums:
     """Vectors of units (or of pairs of units), and their sums over the owners of each slot (or pair of slots).
 
     As in `fedma.matching.bbp.slots.Slots`: values are centred and times the client's relative precision.
@@ -62,10 +62,10 @@ class Block:
         return fit + self.spread.log_precision - self.spread.observed * float(np.log(s)) - self.spread.square / s
 
 
-class Seating:
+class PairSlots:
     """Where every client's units sit, and what that is worth."""
 
-    def __init__(self, units: Block, pairs: Block, *, slots: int, gamma: float) -> None:
+    def __init__(self, units: SlotSums, pairs: SlotSums, *, slots: int, gamma: float) -> None:
         if not 0 < gamma < np.inf:
             raise InputError(f"gamma is {gamma}; the mass of the beta process must be above 0 and finite")
         self.units, self.pairs, self.slots, self.gamma = units, pairs, slots, gamma
@@ -77,21 +77,21 @@ class Seating:
         for block, rows in ((self.units, self.slots), (self.pairs, self.slots**2)):
             block.prior = block.guess
             block.clear(rows)
-        self.places: dict[int, Index] = {}
+        self.assignments: dict[int, Index] = {}
         self.owners = np.zeros(self.slots, dtype=np.int64)
 
-    def seat(self, client: int, places: Index) -> None:
+    def assign(self, client: int, slots: Index) -> None:
         """Seat a client that has no seats."""
-        self._put(client, places, 1)
-        self.places[client] = places
+        self._put(client, slots, 1)
+        self.assignments[client] = slots
 
-    def leave(self, client: int) -> Index:
+    def release(self, client: int) -> Index:
         """Take a client out; where it sat."""
-        places = self.places.pop(client)
-        self._put(client, places, -1)
-        return places
+        slots = self.assignments.pop(client)
+        self._put(client, slots, -1)
+        return slots
 
-    def worth(self, client: int, slots: int) -> Quadratic:
+    def problem(self, client: int, slots: int) -> QuadraticAssignment:
         """What seats among the first `slots` slots are worth to a client that has none."""
         slopes, curves, prices = (part[:slots] for part in self.units.joining(client))
         gains = self.units.values[client] @ slopes.T + self.units.squares[client] @ curves.T
@@ -101,7 +101,7 @@ class Seating:
         slopes, curves, prices = self.pairs.joining(client)
         right = np.concatenate([slopes, curves], axis=1).T.reshape(-1, self.slots, self.slots)
         between = prices.reshape(self.slots, self.slots)[:slots, :slots]
-        return Quadratic(gains, values.T.reshape(-1, n, n), right[:, :slots, :slots], between)
+        return QuadraticAssignment(gains, values.T.reshape(-1, n, n), right[:, :slots, :slots], between)
 
     def learn(self) -> None:
         """The variances of highest evidence, of units and of pairs."""
@@ -119,7 +119,7 @@ class Seating:
         J, m = len(self.widths), self.owners
         return 2 * np.log(np.where(m > 0, np.maximum(m, 1) / (J - m), self.gamma / J))
 
-    def _put(self, client: int, places: Index, sign: int) -> None:
-        self.units.put(client, places, sign)
-        self.pairs.put(client, (places[:, None] * self.slots + places).ravel(), sign)
-        self.owners[places] += sign
+    def _put(self, client: int, slots: Index, sign: int) -> None:
+        self.units.put(client, slots, sign)
+        self.pairs.put(client, (slots[:, None] * self.slots + slots).ravel(), sign)
+        self.owners[slots] += sign

@@ -1,4 +1,4 @@
-"""Quadratic assignment by Frank-Wolfe: where units go whose worth depends on where the others go."""
+"""QuadraticAssignment assignment by Frank-Wolfe: where units go whose worth depends on where the others go."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ _GAP = 1e-9
 
 
 @dataclass(frozen=True)
-class Quadratic:
+class QuadraticAssignment:
     """What a map of units to slots, no slot twice, is worth. With unit l in slot s(l) and m in s(m):
 
         Σ_l gains[l, s(l)] + Σ_lm { Σ_k left[k, l, m] right[k, s(l), s(m)] + prices[s(l), s(m)] }
@@ -30,9 +30,9 @@ class Quadratic:
     right: Array
     prices: Array
 
-    def value(self, places: Index) -> float:
+    def value(self, slots_of: Index) -> float:
         """What this map is worth."""
-        return self._value(places, self._slope(places))
+        return self._value(slots_of, self._slope(slots_of))
 
     def maximise(self, start: Index | None = None) -> tuple[Index, float]:
         """The best map met on the way up from this one, or from the middle of all maps; and its value.
@@ -71,14 +71,14 @@ class Quadratic:
             best = max(best, (self.value(rounded), rounded), key=itemgetter(0))
         return best[1], best[0]
 
-    def _value(self, places: Index, slope: Array) -> float:
-        each = np.arange(len(places))
-        return float((self.gains + slope / 2)[each, places].sum())
+    def _value(self, slots_of: Index, slope: Array) -> float:
+        each = np.arange(len(slots_of))
+        return float((self.gains + slope / 2)[each, slots_of].sum())
 
-    def _slope(self, places: Index) -> Array:
+    def _slope(self, slots_of: Index) -> Array:
         """The gradient of the quadratic part at a map, units × slots: one matrix product for all terms."""
-        moved = np.concatenate([self._turned[:, places], self.right[:, places]]).reshape(-1, self.gains.shape[1])
-        return self._beside @ moved + self._pairs[places].sum(axis=0)
+        moved = np.concatenate([self._turned[:, slots_of], self.right[:, slots_of]]).reshape(-1, self.gains.shape[1])
+        return self._beside @ moved + self._pairs[slots_of].sum(axis=0)
 
     def _middle(self) -> Array:
         """The same at the matrix whose entries are all equal."""

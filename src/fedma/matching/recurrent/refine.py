@@ -11,7 +11,7 @@ from fedma.errors import InputError, MatchingError
 from fedma.matching.arrays import Index
 from fedma.matching.bbp.empirical_bayes import centred
 from fedma.matching.bbp.prior import Variance, read_prior
-from fedma.matching.recurrent.pair_slots import Block, Seating
+from fedma.matching.recurrent.pair_slots import PairSlots, SlotSums
 from fedma.seeds import generator as named_generator
 from fedma.units import UnitGraph
 from fedma.units.layout import Widths, positions
@@ -84,22 +84,22 @@ def refine(
     prior = read_prior(mu0, sigma, sigma0, clients=clients, features=inputs[0].shape[1])
     pairs = [own.detach().cpu().flatten(1).T for own in recurrent]
     even = read_prior(None, None, None, clients=clients, features=pairs[0].shape[1])
-    seating = Seating(
-        Block(inputs, prior if mu0 is not None else centred(prior, inputs)),
-        Block(pairs, centred(even, pairs)),
+    pair_slots = PairSlots(
+        SlotSums(inputs, prior if mu0 is not None else centred(prior, inputs)),
+        SlotSums(pairs, centred(even, pairs)),
         slots=used if slots is None else slots,
         gamma=max(map(len, inputs)) / sum(1 / (j + 1) for j in range(clients)) if gamma is None else float(gamma),
     )
-    history = _begin(seating, [own.numpy() for own in assignments])
+    history = _begin(pair_slots, [own.numpy() for own in assignments])
     generator = named_generator(0, "refine") if generator is None else generator
     for number in range(sweeps):
         order = torch.randperm(clients, generator=generator).tolist()
-        moved = [_reseat(seating, client, starts=1 if number else 2) for client in order]
-        seating.learn()
-        history.append(seating.objective())
+        moved = [_reassign(pair_slots, client, starts=1 if number else 2) for client in order]
+        pair_slots.learn()
+        history.append(pair_slots.objective())
         if not any(moved):
             break
-    return Refinement(_numbered(seating.places), tuple(history))
+    return Refinement(_numbered(pair_slots.assignments), tuple(history))
 
 
 def gates(
@@ -127,50 +127,50 @@ def gates(
     return torch.cat(found)
 
 
-def _begin(seating: Seating, given: Sequence[Index]) -> list[float]:
+def _begin(pair_slots: PairSlots, given: Sequence[Index]) -> list[float]:
     """Seat the clients afresh, or as given if that is worth more; the objectives of the latter and of the choice."""
-    for client, places in enumerate(given):
-        seating.seat(client, places)
-    seating.learn()
-    before = seating.objective()
-    seating.clear()
+    for client, slots_of in enumerate(given):
+        pair_slots.assign(client, slots_of)
+    pair_slots.learn()
+    before = pair_slots.objective()
+    pair_slots.clear()
     # As in `match`, new slots open only once the variances are known.
-    for client in sorted(range(len(given)), key=lambda j: -seating.widths[j]):
-        if not seating.places:
-            seating.seat(client, np.arange(seating.widths[client]))
+    for client in sorted(range(len(given)), key=lambda j: -pair_slots.widths[j]):
+        if not pair_slots.assignments:
+            pair_slots.assign(client, np.arange(pair_slots.widths[client]))
         else:
-            seating.seat(client, seating.worth(client, max(seating.widths)).maximise()[0])
-    seating.learn()
-    after = seating.objective()
+            pair_slots.assign(client, pair_slots.problem(client, max(pair_slots.widths)).maximise()[0])
+    pair_slots.learn()
+    after = pair_slots.objective()
     if after < before:
-        seating.clear()
-        for client, places in enumerate(given):
-            seating.seat(client, places)
-        seating.learn()
+        pair_slots.clear()
+        for client, slots_of in enumerate(given):
+            pair_slots.assign(client, slots_of)
+        pair_slots.learn()
     return [before, max(before, after)]
 
 
-def _reseat(seating: Seating, client: int, *, starts: int) -> bool:
+def _reassign(pair_slots: PairSlots, client: int, *, starts: int) -> bool:
     """Seat one client again, all others being seated; whether it moved, which raises the objective.
 
     Climbs from where it sits, and with two starts from the middle of all maps too: the longer way, which pays once.
     """
-    before = seating.leave(client)
-    worth = seating.worth(client, seating.slots)
-    now = worth.value(before)
-    after, value = max((worth.maximise(start) for start in (before, None)[:starts]), key=lambda found: found[1])
+    before = pair_slots.release(client)
+    problem = pair_slots.problem(client, pair_slots.slots)
+    now = problem.value(before)
+    after, value = max((problem.maximise(start) for start in (before, None)[:starts]), key=lambda found: found[1])
     moved = value > now + _ROUNDING * (1 + abs(now))
-    seating.seat(client, after if moved else before)
+    pair_slots.assign(client, after if moved else before)
     return moved
 
 
-def _numbered(places: Mapping[int, Index]) -> tuple[Tensor, ...]:
+def _numbered(slots_of: Mapping[int, Index]) -> tuple[Tensor, ...]:
     """The same slots, numbered as the clients' units come, without the empty ones."""
-    everyone = np.concatenate([places[client] for client in range(len(places))])
+    everyone = np.concatenate([slots_of[client] for client in range(len(slots_of))])
     slots, first = np.unique(everyone, return_index=True)
     number = np.zeros(slots.max() + 1, dtype=np.int64)
     number[slots[first.argsort()]] = np.arange(len(slots))
-    return tuple(torch.from_numpy(number[places[client]]) for client in range(len(places)))
+    return tuple(torch.from_numpy(number[slots_of[client]]) for client in range(len(slots_of)))
 
 
 def _check(inputs: Sequence[Tensor], recurrent: Sequence[Tensor], assignments: Sequence[Tensor]) -> None:
@@ -180,7 +180,7 @@ def _check(inputs: Sequence[Tensor], recurrent: Sequence[Tensor], assignments: S
             f"{len(assignments)}; give one of each for every client"
         )
     kind = (inputs[0].shape[1], len(recurrent[0]))
-    for j, (own, matrices, places) in enumerate(zip(inputs, recurrent, assignments, strict=True)):
+    for j, (own, matrices, slots_of) in enumerate(zip(inputs, recurrent, assignments, strict=True)):
         units = len(own)
         if matrices.shape[1:] != (units, units) or (own.shape[1], len(matrices)) != kind:
             raise MatchingError(
@@ -189,7 +189,7 @@ def _check(inputs: Sequence[Tensor], recurrent: Sequence[Tensor], assignments: S
             )
         if not (own.isfinite().all() and matrices.isfinite().all()):
             raise MatchingError(f"client {j} has weights that are not finite: its training diverged")
-        if len(places) != units or len(places.unique()) != units or int(places.min()) < 0:
+        if len(slots_of) != units or len(slots_of.unique()) != units or int(slots_of.min()) < 0:
             raise MatchingError(
                 f"client {j} has {units} units, but its assignment does not give each a slot of its own"
             )

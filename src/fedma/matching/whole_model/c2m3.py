@@ -12,7 +12,7 @@ from fedma.errors import MatchingError
 from fedma.matching.arrays import Array
 from fedma.matching.assignment import own_numbers
 from fedma.matching.slices import inner, rows, transform
-from fedma.matching.whole_model.git_rebasin import Placed, layerwise
+from fedma.matching.whole_model.git_rebasin import Aligned, layerwise
 from fedma.matching.whole_model.weights import agreement, assign, checked
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
@@ -55,7 +55,7 @@ def c2m3(
         if gain <= 0:
             break
         here = line.at(step)
-    rounded = [{group: assign(matrix.mT) for group, matrix in own.maps.items()} for own in here]
+    rounded = [{group: assign(matrix.mT) for group, matrix in own.matrices.items()} for own in here]
     return {group: tuple(own[group] for own in rounded) for group in graph.groups}
 
 
@@ -63,11 +63,11 @@ _ENOUGH = 1e-6
 """A step that gains less than this share of the clients' squared norm ends the ascent."""
 
 
-def _start(tensors: Sequence[Weights], graph: UnitGraph, widths: Widths) -> list[Placed]:
+def _start(tensors: Sequence[Weights], graph: UnitGraph, widths: Widths) -> list[Aligned]:
     """The clients in place, or each assigned to the first one layer by layer: whichever agree more."""
-    here = [Placed.at(own, own_numbers(graph, widths, widths), graph, widths) for own in tensors]
-    there = [here[0], *(layerwise(client, here[0].placed, graph) for client in here[1:])]
-    return max(here, there, key=lambda clients: agreement([client.placed for client in clients]))
+    here = [Aligned.at(own, own_numbers(graph, widths, widths), graph, widths) for own in tensors]
+    there = [here[0], *(layerwise(client, here[0].aligned, graph) for client in here[1:])]
+    return max(here, there, key=lambda clients: agreement([client.aligned for client in clients]))
 
 
 def _check_widths(widths: Sequence[Widths]) -> None:
@@ -95,26 +95,26 @@ class _Soft:
     """One client under soft permutations.
 
     Attributes:
-        maps: per group a doubly stochastic matrix (blocks…, slots, units).
-        placed: its tensors, these matrices applied.
+        matrices: per group a doubly stochastic matrix (blocks…, slots, units).
+        aligned: its tensors, these matrices applied.
     """
 
-    maps: Maps
-    placed: Weights
+    matrices: Maps
+    aligned: Weights
 
     @classmethod
-    def of(cls, client: Placed) -> "_Soft":
-        return cls(_matrices(client.maps, client.wide), client.placed)
+    def of(cls, client: Aligned) -> "_Soft":
+        return cls(_matrices(client.assignments, client.wide), client.aligned)
 
 
 def _others(clients: Sequence[_Soft]) -> Iterator[Weights]:
     """For each client but the first the sum of all others: of those before it and those after it, so that nothing is
     subtracted.
     """
-    placed = [client.placed for client in clients]
-    zero = {name: torch.zeros_like(tensor) for name, tensor in placed[0].items()}
-    after = list(accumulate(placed[:1:-1], _sum, initial=zero))
-    for before in accumulate(placed[:-1], _sum):
+    aligned = [client.aligned for client in clients]
+    zero = {name: torch.zeros_like(tensor) for name, tensor in aligned[0].items()}
+    after = list(accumulate(aligned[:1:-1], _sum, initial=zero))
+    for before in accumulate(aligned[:-1], _sum):
         yield _sum(before, after.pop())
 
 
@@ -126,11 +126,11 @@ def _ahead(tensors: Sequence[Weights], clients: Sequence[_Soft], graph: UnitGrap
     """Each client under the permutation, for each group, of largest inner product with the objective's gradient; the
     first client stays.
     """
-    widths = {group: matrix.shape[-1] for group, matrix in clients[0].maps.items()}
+    widths = {group: matrix.shape[-1] for group, matrix in clients[0].matrices.items()}
     ahead = [clients[0]]
     for own, client, others in zip(tensors[1:], clients[1:], _others(clients), strict=True):
-        maps = {group: assign(_gradient(own, others, client.maps, graph, group).mT) for group in graph.groups}
-        ahead.append(_Soft.of(Placed.at(own, maps, graph, widths)))
+        maps = {group: assign(_gradient(own, others, client.matrices, graph, group).mT) for group in graph.groups}
+        ahead.append(_Soft.of(Aligned.at(own, maps, graph, widths)))
     return ahead
 
 
@@ -146,8 +146,8 @@ def _gradient(tensors: Weights, others: Weights, soft: Maps, graph: UnitGraph, g
     for place in graph.places(group):
         name = place.tensor
         if name in tensors:
-            mine = transform(tensors[name], graph, name, maps=before, widths=widths, skip=(place.axis, group))
-            theirs = transform(others[name], graph, name, maps=back, widths=widths)
+            mine = transform(tensors[name], graph, name, matrices=before, widths=widths, skip=(place.axis, group))
+            theirs = transform(others[name], graph, name, matrices=back, widths=widths)
             mine, theirs = (rows(t, graph, place, group=group, widths=widths) for t in (mine, theirs))
             total += theirs @ mine.mT
     return total
@@ -176,20 +176,22 @@ class _Line:
 
         A tensor's values at the two ends are known.
         """
-        widths = {group: matrix.shape[-1] for group, matrix in here[0].maps.items()}
+        widths = {group: matrix.shape[-1] for group, matrix in here[0].matrices.items()}
         values = {}
         for name in tensors[0]:
             degree = _degree(graph, name)
             between = [
                 [
-                    transform(own[name], graph, name, maps=_mixed(a.maps, b.maps, node / degree), widths=widths)
+                    transform(
+                        own[name], graph, name, matrices=_mixed(a.matrices, b.matrices, node / degree), widths=widths
+                    )
                     if a is not b
-                    else a.placed[name]
+                    else a.aligned[name]
                     for own, a, b in zip(tensors, here, there, strict=True)
                 ]
                 for node in range(1, degree)
             ]
-            values[name] = [[own.placed[name] for own in here], *between, [own.placed[name] for own in there]]
+            values[name] = [[own.aligned[name] for own in here], *between, [own.aligned[name] for own in there]]
         return cls(values, here, there)
 
     def best(self) -> tuple[float, float]:
@@ -217,10 +219,20 @@ class _Line:
         clients = []
         for j, (a, b) in enumerate(zip(self.here, self.there, strict=True)):
             if a is not b:
-                placed = {name: _weighted([each[j] for each in v], shares[name]) for name, v in self.values.items()}
-                a = _Soft(_mixed(a.maps, b.maps, step), placed)
+                aligned = {name: _weighted([each[j] for each in v], shares[name]) for name, v in self.values.items()}
+                a = _Soft(_mixed(a.matrices, b.matrices, step), aligned)
             clients.append(a)
         return clients
+
+
+def _between(
+    tensor: Tensor, graph: UnitGraph, name: str, ends: tuple[_Soft, _Soft], step: float, *, widths: Widths
+) -> Tensor:
+    """A client's tensor at a step between two ends; where they are the same, as it is there."""
+    here, there = ends
+    if here is there:
+        return here.aligned[name]
+    return transform(tensor, graph, name, matrices=_mixed(here.matrices, there.matrices, step), widths=widths)
 
 
 def _degree(graph: UnitGraph, name: str) -> int:

@@ -48,7 +48,7 @@ def rebasin(
     own = checked(models, graph)
     wide = widest(widths)
     clients = [
-        Placed.at(tensors, own_numbers(graph, narrow, wide), graph, wide)
+        Aligned.at(tensors, own_numbers(graph, narrow, wide), graph, wide)
         for tensors, narrow in zip(own, widths, strict=True)
     ]
     if sweeps > 0:
@@ -58,44 +58,44 @@ def rebasin(
         everyone = _sum(clients)
         before = list(clients)
         for j in torch.randperm(len(clients), generator=random).tolist():
-            others = {name: everyone[name] - tensor for name, tensor in clients[j].placed.items()}
+            others = {name: everyone[name] - tensor for name, tensor in clients[j].aligned.items()}
             clients[j] = _ascended(clients[j], others, graph, random)
-            everyone = {name: others[name] + tensor for name, tensor in clients[j].placed.items()}
+            everyone = {name: others[name] + tensor for name, tensor in clients[j].aligned.items()}
         if all(new is old for new, old in zip(clients, before, strict=True)):
             break
-    return {group: tuple(client.maps[group] for client in clients) for group in graph.groups}
+    return {group: tuple(client.assignments[group] for client in clients) for group in graph.groups}
 
 
 @dataclass(frozen=True)
-class Placed:
+class Aligned:
     """One client in the global order.
 
     Attributes:
         tensors: its own.
-        maps: per group unit → slot, blocks in global order.
-        placed: its tensors in global order, zero where it has no unit.
+        assignments: per group unit → slot, blocks in global order.
+        aligned: its tensors in global order, zero where it has no unit.
         wide: the global widths.
     """
 
     tensors: Weights
-    maps: dict[str, Tensor]
-    placed: Weights
+    assignments: dict[str, Tensor]
+    aligned: Weights
     wide: Widths
 
     @classmethod
-    def at(cls, tensors: Weights, maps: Maps, graph: UnitGraph, wide: Widths) -> "Placed":
+    def at(cls, tensors: Weights, assignments: Maps, graph: UnitGraph, wide: Widths) -> "Aligned":
         """A client whose units are in these slots."""
-        return cls(tensors, dict(maps), graph.scatter(tensors, original_order(maps, graph), wide), wide)
+        return cls(tensors, dict(assignments), graph.scatter(tensors, original_order(assignments, graph), wide), wide)
 
-    def moved(self, maps: Maps, graph: UnitGraph) -> "Placed":
+    def moved(self, assignments: Maps, graph: UnitGraph) -> "Aligned":
         """The client with some groups' units in other slots."""
-        merged = {**self.maps, **maps}
-        touched = {name: tensor for name, tensor in self.tensors.items() if graph.groups_of(name) & set(maps)}
-        placed = {**self.placed, **graph.scatter(touched, original_order(merged, graph), self.wide)}
-        return replace(self, maps=merged, placed=placed)
+        merged = {**self.assignments, **assignments}
+        touched = {name: tensor for name, tensor in self.tensors.items() if graph.groups_of(name) & set(assignments)}
+        aligned = {**self.aligned, **graph.scatter(touched, original_order(merged, graph), self.wide)}
+        return replace(self, assignments=merged, aligned=aligned)
 
 
-def layerwise(client: Placed, others: Weights, graph: UnitGraph) -> Placed:
+def layerwise(client: Aligned, others: Weights, graph: UnitGraph) -> Aligned:
     """The client with each group assigned by the tensors that are complete with it, groups in the model's order."""
     settled: set[str] = set()
     for group in blocks_first(graph):
@@ -104,7 +104,7 @@ def layerwise(client: Placed, others: Weights, graph: UnitGraph) -> Placed:
     return client
 
 
-def _join(clients: Sequence[Placed], graph: UnitGraph, seed: int) -> list[Placed]:
+def _join(clients: Sequence[Aligned], graph: UnitGraph, seed: int) -> list[Aligned]:
     """Each client, widest first, assigned to the sum of those before it."""
     order = sorted(range(len(clients)), key=lambda j: -sum(t.numel() for t in clients[j].tensors.values()))
     result = list(clients)
@@ -113,11 +113,11 @@ def _join(clients: Sequence[Placed], graph: UnitGraph, seed: int) -> list[Placed
         others = _sum([result[i] for i in order[:done]])
         starts = (clients[j], layerwise(clients[j], others, graph))
         ends = [_ascended(start, others, graph, random) for start in starts]
-        result[j] = max(ends, key=lambda end: inner_product(end.placed, others, end.placed))
+        result[j] = max(ends, key=lambda end: inner_product(end.aligned, others, end.aligned))
     return result
 
 
-def _ascended(client: Placed, others: Weights, graph: UnitGraph, random: torch.Generator) -> Placed:
+def _ascended(client: Aligned, others: Weights, graph: UnitGraph, random: torch.Generator) -> Aligned:
     """The client after assigning group after group, in random order, until none gains."""
     names = list(graph.groups)
     open_groups = set(names)
@@ -146,47 +146,47 @@ def _twice(graph: UnitGraph, group: str) -> set[str]:
     return {group} if len(places) > len(set(places)) else set()
 
 
-def _step(client: Placed, others: Weights, graph: UnitGraph, group: str) -> Placed | None:
+def _step(client: Aligned, others: Weights, graph: UnitGraph, group: str) -> Aligned | None:
     """The client with one group assigned anew, or None where that gains nothing."""
-    maps = _best(client, others, graph, group, graph.groups)
-    if all(torch.equal(own, client.maps[name]) for name, own in maps.items()):
+    assignments = _best(client, others, graph, group, graph.groups)
+    if all(torch.equal(own, client.assignments[name]) for name, own in assignments.items()):
         return None
-    new = client.moved(maps, graph)
-    names = [name for name in client.tensors if graph.groups_of(name) & set(maps)]
-    before, after = (inner_product(c.placed, others, names) for c in (client, new))
-    size = sum(float(client.placed[n].norm().double() * others[n].norm().double()) for n in names)
+    new = client.moved(assignments, graph)
+    names = [name for name in client.tensors if graph.groups_of(name) & set(assignments)]
+    before, after = (inner_product(c.aligned, others, names) for c in (client, new))
+    size = sum(float(client.aligned[n].norm().double() * others[n].norm().double()) for n in names)
     rounding = max(torch.finfo(client.tensors[name].dtype).eps for name in names)
     return new if after - before > 8 * rounding * size else None
 
 
-def _best(client: Placed, others: Weights, graph: UnitGraph, group: str, settled: Iterable[str]) -> dict[str, Tensor]:
+def _best(client: Aligned, others: Weights, graph: UnitGraph, group: str, settled: Iterable[str]) -> dict[str, Tensor]:
     """The assignment of largest gain for a group, settled ones held; groups inside it go with their best."""
     inside = [] if graph.groups[group].per else inner(graph, group)
     places = telling(graph, group, names=client.tensors, settled=set(settled) - set(inside))
-    gain = products(client.placed, others, graph, group, places=places, widths=client.wide)
+    gain = products(client.aligned, others, graph, group, places=places, widths=client.wide)
     told = bool(places)
     options = {}
     for name in inside:
         places = telling(graph, name, names=client.tensors, settled={*settled, group})
         told |= bool(places)
-        each = products(client.placed, others, graph, name, places=places, widths=client.wide, across=group)
+        each = products(client.aligned, others, graph, name, places=places, widths=client.wide, across=group)
         dim = graph.groups[name].per.index(group)
-        slots = client.maps[name].movedim(dim, 0).unsqueeze(1).expand(*each.shape[:-2], -1)
+        slots = client.assignments[name].movedim(dim, 0).unsqueeze(1).expand(*each.shape[:-2], -1)
         options[name] = _reassigned(each, slots)
         gain += _gains(each, slots).gather(-1, options[name].unsqueeze(-1)).flatten(2).sum(-1)
     if not told:
         later = graph.groups.keys() - {*settled, group}
         mine, theirs = (
             incoming(own, graph, group, names=client.tensors, widths=client.wide, later=later).double()
-            for own in (client.placed, others)
+            for own in (client.aligned, others)
         )
         gain = mine @ theirs.mT
-    best = _reassigned(gain, client.maps[group])
+    best = _reassigned(gain, client.assignments[group])
     result = {group: best}
     for name, chosen in options.items():
         dim = graph.groups[name].per.index(group)
-        slots = client.maps[name].movedim(dim, 0).clone()
-        slots[best] = chosen[client.maps[group], best]
+        slots = client.assignments[name].movedim(dim, 0).clone()
+        slots[best] = chosen[client.assignments[group], best]
         result[name] = slots.movedim(0, dim)
     return result
 
@@ -201,6 +201,6 @@ def _gains(products: Tensor, slots: Tensor) -> Tensor:
     return products.gather(-2, slots.unsqueeze(-1).expand(*slots.shape, products.shape[-1]))
 
 
-def _sum(clients: Sequence[Placed]) -> Weights:
+def _sum(clients: Sequence[Aligned]) -> Weights:
     """The sum of the clients' tensors in global order."""
-    return {name: torch.stack([c.placed[name] for c in clients]).sum(0) for name in clients[0].placed}
+    return {name: torch.stack([c.aligned[name] for c in clients]).sum(0) for name in clients[0].aligned}

@@ -60,11 +60,11 @@ def transported(
     checked(models, graph)
     moved = [dict(models[0])]
     for number, (model, own) in enumerate(zip(models[1:], widths[1:], strict=True), 1):
-        maps = couplings(models[0], model, graph, widths=(widths[0], own), client=number)
-        reading = {group: matrix * (matrix.shape[-1] / matrix.shape[-2]) for group, matrix in maps.items()}
+        found = couplings(models[0], model, graph, widths=(widths[0], own), client=number)
+        reading = {group: matrix * (matrix.shape[-1] / matrix.shape[-2]) for group, matrix in found.items()}
         moved.append(
             {
-                name: transform(tensor, graph, name, maps=maps, incoming=reading, widths=own)
+                name: transform(tensor, graph, name, matrices=found, incoming=reading, widths=own)
                 if tensor.is_floating_point()
                 else tensor
                 for name, tensor in model.items()
@@ -85,25 +85,25 @@ def couplings(
         widths: the anchor's units per group, and the client's.
         client: its number, for messages.
     """
-    maps: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     names = compared(anchor, graph)
     for group in blocks_first(graph):
         known = [name for name in names if group in graph.groups_of(name)]
-        present = {**widths[1], **{name: widths[0][name] for name in maps}}
-        moved = {name: transform(model[name], graph, name, maps=maps, widths=widths[1]) for name in known}
-        cost = _costs(anchor, moved, graph, group, settled=maps, widths=(widths[0], present))
+        present = {**widths[1], **{name: widths[0][name] for name in found}}
+        moved = {name: transform(model[name], graph, name, matrices=found, widths=widths[1]) for name in known}
+        cost = _costs(anchor, moved, graph, group, settled=found, widths=(widths[0], present))
         if cost is not None:
-            maps[group] = _batched(cost)
+            found[group] = _batched(cost)
         elif widths[0][group] == widths[1][group]:
             left_in_place(group)
             lead = [widths[0][block] for block in graph.groups[group].per]
-            maps[group] = torch.eye(widths[0][group], dtype=torch.float64).expand(*lead, -1, -1)
+            found[group] = torch.eye(widths[0][group], dtype=torch.float64).expand(*lead, -1, -1)
         else:
             raise MatchingError(
                 f"group {group!r}: the anchor has {widths[0][group]} units and client {client} has "
                 f"{widths[1][group]}, and no tensor tells them apart; use clients of one width"
             )
-    return maps
+    return found
 
 
 def _costs(

@@ -87,11 +87,11 @@ def inner_product(left: Mapping[str, Tensor], right: Mapping[str, Tensor], names
     return math.fsum(float((left[name] * right[name]).sum(dtype=torch.float64)) for name in names)
 
 
-def agreement(placed: Sequence[Weights]) -> float:
+def agreement(aligned: Sequence[Weights]) -> float:
     """Σ_{j<k} ⟨w_j, w_k⟩ over clients in one order: what matching by all weights maximises."""
-    names = placed[0]
-    total = {name: torch.stack([own[name] for own in placed]).sum(0) for name in names}
-    return (inner_product(total, total, names) - sum(inner_product(own, own, names) for own in placed)) / 2
+    names = aligned[0]
+    total = {name: torch.stack([own[name] for own in aligned]).sum(0) for name in names}
+    return (inner_product(total, total, names) - sum(inner_product(own, own, names) for own in aligned)) / 2
 
 
 def assign(gain: Tensor) -> Tensor:
