@@ -117,6 +117,14 @@ def test_a_run_state_of_other_types_is_told_from_a_good_one(top: dict[str, Any],
     assert type(found.state.weights) is dict
 
 
+def test_a_run_state_of_the_version_before_loads() -> None:
+    state = {name: value for name, value in GOOD["state"].items() if name != "assignments"}
+    slots = {0: {"fc1": torch.tensor([1, 0])}}
+    found = RunState.from_dict({**GOOD, "state": {**state, "maps": slots, "models": ()}}, FedMAState)
+    assert isinstance(found.state, FedMAState)
+    assert found.state.assignments is slots
+
+
 def test_a_run_state_comes_back() -> None:
     assert RunState.from_dict(GOOD, FedMAState).to_dict() == GOOD
 
