@@ -58,7 +58,7 @@ class FedMA:
             has come nearer to another slot than to its own.
         steps_per_exchange: groups that an exchange settles: the more, the fewer exchanges and local epochs.
         fitted: for one round alone: clients fit the weights that read matched units to the slots (see
-            `fedma.matching.fitting`) before they train them; by default they place them, as published.
+            `fedma.matching.averaging.fit_readers`) before they train them; by default they place them, as published.
         robust: bounds on what a single client can change.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, Algorithm 1 and section 3.2.

@@ -54,7 +54,7 @@ class Ask:
         wide: the widths of what it holds.
         widen: per group, unit → slot; int32.
         widths: the client's widths when that is done.
-        fit: groups of `widen` whose readers are fitted to the slots, not placed (`fedma.matching.fitting`).
+        fit: groups of `widen` whose readers are fitted to the slots (`fedma.matching.averaging.fit_readers`).
         schedule: fields of `fedma.training.Schedule`.
         frozen: names of tensors that are not trained.
         send: names of tensors to answer with.

@@ -29,7 +29,7 @@ def moved(
         maps: unit → slot for groups in the client's own order, in the order of the steps.
         widths: the client's widths afterwards.
         slots: the global tensors that make these groups' units.
-        fit: those of the groups whose readers are fitted to the slots (`fedma.matching.fitting`), not placed.
+        fit: those of the groups whose readers are fitted to the slots (`fedma.matching.averaging.fit_readers`).
     """
     held, waiting = dict(own), dict(maps)
     for fits, run in groupby(maps, key=lambda group: group if group in fit else None):
