@@ -3,7 +3,8 @@
 from fedma.matching.average import average
 from fedma.matching.bbp import match
 from fedma.matching.fusing import fuse_weights
-from fedma.matching.groups import BY_STEPS, MATCHERS, Function, Matcher, match_group, match_step, original_order, slots
+from fedma.matching.groups import BY_STEPS, MATCHERS, Function, Matcher, match_group, original_order, slots
+from fedma.matching.joint import match_step
 from fedma.matching.result import Matching
 from fedma.matching.steps import Step, steps
 

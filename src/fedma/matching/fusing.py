@@ -21,7 +21,8 @@ from fedma.matching.fitting import (
     read_products,
     unexplained,
 )
-from fedma.matching.groups import Matcher, match_step, original_order, slots
+from fedma.matching.groups import Matcher, original_order, slots
+from fedma.matching.joint import match_step
 from fedma.matching.rebasin import rebasin
 from fedma.matching.regmean import regression_means
 from fedma.matching.steps import Step, steps

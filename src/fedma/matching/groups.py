@@ -13,9 +13,8 @@ from torch import Tensor
 from fedma.errors import InputError, MatchingError
 from fedma.matching.alignment import blocks_first
 from fedma.matching.bbp import match
-from fedma.matching.features import incoming, left_in_place, outgoing
+from fedma.matching.features import incoming, left_in_place, outgoing, recurrent_alone
 from fedma.matching.recurrent import gates, refine
-from fedma.matching.steps import Step
 from fedma.seeds import generator
 from fedma.units import UnitGraph
 from fedma.units.layout import Maps, Widths
@@ -79,37 +78,6 @@ class Matcher:
             raise InputError(f"max_growth must be at least 1, the widest client's own width; got {self.max_growth}")
 
 
-def match_step(
-    clients: Sequence[Mapping[str, Tensor]],
-    graph: UnitGraph,
-    step: Step,
-    *,
-    widths: Sequence[Widths],
-    matcher: Matcher,
-    class_counts: Tensor | None = None,
-) -> dict[str, tuple[Tensor, ...]]:
-    """For each group of a step, the slots of every client's units; args as for `match_group`."""
-    moved = [dict(client) for client in clients]
-    present = [dict(own) for own in widths]
-    matched: dict[str, tuple[Tensor, ...]] = {}
-    for number, group in enumerate(step.groups):
-        matched[group] = match_group(
-            moved,
-            graph,
-            group,
-            names=step.tensors,
-            widths=present,
-            matcher=matcher,
-            class_counts=class_counts,
-            later=step.groups[number + 1 :],
-        )
-        for own, width, assignment in zip(moved, present, matched[group], strict=True):
-            width[group] = slots(matched[group])
-            made = {name: own[name] for name in step.tensors}
-            own.update(graph.scatter(made, {group: assignment}, width))
-    return matched
-
-
 def slots(assignments: Sequence[Tensor]) -> int:
     """The number of slots that these assignments use."""
     return max(int(own.max()) for own in assignments) + 1
@@ -169,7 +137,7 @@ def match_group(
         matched = _by_blocks(
             rows, lambda block: match(block, **{"generator": _orders(matcher.seed, group), **options}).assignments
         )
-        if not matcher.recurrent:
+        if not (matcher.recurrent or recurrent_alone(graph, group)) or options.get("hyper") == "reference":
             return matched
         matrices = [gates(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
         if not len(matrices[0]):

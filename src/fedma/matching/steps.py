@@ -1,9 +1,11 @@
 """The steps of matching on a unit graph: which tensors become complete when one more group is matched."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from fedma.matching.alignment import beside, blocks_first
+from fedma.matching.features import sources
 from fedma.units import UnitGraph
 
 
@@ -26,20 +28,51 @@ def steps(graph: UnitGraph) -> tuple[Step, ...]:
     A tensor that reads units and makes units is complete once all its groups are. One that reads units and makes
     none (the output layer) belongs to the last step. One that reads nothing (a bias, a normalisation) goes with the
     tensor that made its units last before it in the forward pass. So a network of layers in a row gives exactly the
-    paper's steps, and in a residual network a normalisation waits for the branch that it normalises. A group that
-    completes no tensor (attention heads, whose dimensions come next) shares the next group's step, in which those whose
-    tensors wait for no other group come first.
+    paper's steps, and in a residual network a normalisation waits for the branch that it normalises. A group waits
+    until a tensor that tells its units apart is complete; groups that only tell each other apart share a step
+    (attention heads and their dimensions), in which those whose tensors wait for no other group come first.
 
     Source: FedMA, Algorithm 1, generalised from layers to unit groups.
     """
     result: list[Step] = []
     waiting: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
     for group, tensors in zip([*blocks_first(graph), None], _completed(graph), strict=True):
         waiting = waiting if group is None else (*waiting, group)
-        if tensors or group is None:
-            result.append(Step(_in_order(waiting, tensors, graph), tensors))
-            waiting = ()
+        pending = (*pending, *tensors)
+        groups, complete = (waiting, pending) if group is None else _told(graph, waiting, pending)
+        if groups or group is None:
+            result.append(Step(_in_order(groups, complete, graph), complete))
+            waiting = tuple(name for name in waiting if name not in groups)
+            pending = tuple(name for name in pending if name not in complete)
     return tuple(result)
+
+
+def _told(graph: UnitGraph, waiting: Sequence[str], pending: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The most of the waiting groups that can be matched together, and the tensors that are complete then."""
+    groups, before = tuple(waiting), None
+    complete: tuple[str, ...] = ()
+    while groups != before:
+        before, left = groups, set(waiting) - set(groups)
+        complete = tuple(name for name in pending if not graph.groups_of(name) & left)
+        groups = tuple(
+            name
+            for name in groups
+            if not _telling(graph, name).isdisjoint(complete) and left.isdisjoint(graph.groups[name].per)
+        )
+    return groups, complete
+
+
+def _telling(graph: UnitGraph, group: str) -> set[str]:
+    """The tensors of which one must be complete for a group to be matched.
+
+    A vector with one entry for each unit, such as a scale, may be the same for all of them. It counts where there is
+    nothing else.
+    """
+    found = sources(graph, group)
+    reads = {tensor for tensor, _ in graph.incoming}
+    units = math.prod(graph.groups[name].size for name in (group, *graph.groups[group].per))
+    return {name for name in found if name in reads or math.prod(graph.shape(name, {})) > units} or set(found)
 
 
 def _in_order(groups: Sequence[str], tensors: Collection[str], graph: UnitGraph) -> tuple[str, ...]:
