@@ -4,11 +4,15 @@ import pytest
 import torch
 
 import fedma
+from fedma.matching import Matcher, match_step, original_order, slots, steps
+from fedma.matching.alignment import agreement
+from fedma.matching.joint import entangled
 from fedma.seeds import generator
-from fedma.units import units
+from fedma.units import rebuild, units, weights
 from fedma.units.inputs import Inputs, outputs
 from fedma.units.verify import difference, in_double, shaken
 from matching.twins import TWINS
+from units.zoo_unusual import ZOO
 
 transformers = pytest.importorskip("transformers", reason="some models of this file come from transformers")
 from units.test_transformers import MODELS, SMALL, images, words  # noqa: E402 - skips without transformers
@@ -25,6 +29,7 @@ class Pair:
         self.model, self.inputs = shaken(model), in_double(Inputs.of(examples))
         self.examples = self.inputs.kwargs or self.inputs.args
         self.graph = units(self.model, self.examples)
+        self.own = weights(self.model)
         self.twin = self.graph.permute(self.model, self.graph.random_orders(generator(seed, "twin")))
 
     def gap(self, model):
@@ -122,3 +127,70 @@ LONG = ("conformer", "deberta", "segformer")
 def test_permuted_twins_of_transformers_fuse_back(name):
     pair = Pair(*{**MODELS, **MORE}[name](transformers))
     assert pair.gap(fedma.fuse([pair.model, pair.twin], pair.examples, tries=1).model) < FLOAT32_INSIDE
+
+
+JOINT = ["Perceiver", "Slots", "TwoAlone", "ThreeInACycle", "Tucker", "SingularValues", "FromConstant", "SplitProducts"]
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_a_little_noise_does_not_hide_a_twin(name):
+    pair, random = Pair(*TWINS[name]()), generator(0, "noise", name)
+    noisy = {key: own * (1 + 1e-2 * torch.randn(own.shape, generator=random).double()) for key, own in pair.own.items()}
+    near = rebuild(pair.model, noisy)
+    twin = pair.graph.permute(near, pair.graph.random_orders(generator(2, "twin")))
+    fused = fedma.fuse([pair.model, twin], pair.examples, tries=1).model
+    known = fedma.fuse([pair.model, near], pair.examples, matcher="identity").model
+    assert pair.gap(fused) < 2 * pair.gap(known)
+
+
+def models_apart(name, count):
+    """Models of one family whose weights have nothing in common, and their graph."""
+    pair = Pair(*TWINS[name]())
+    random, variances = generator(1, "apart", name), {variance for _, variance in pair.graph.statistics}
+    drawn = [
+        {
+            key: torch.rand(own.shape, generator=random, dtype=torch.float64) - (0 if key in variances else 0.5)
+            for key, own in pair.own.items()
+        }
+        for _ in range(count)
+    ]
+    return pair, drawn
+
+
+@pytest.mark.parametrize("name", ["Perceiver", "Slots", "ThreeInACycle", "SingularValues"])
+def test_joint_matching_is_no_worse_than_leaving_units_in_place(name):
+    pair, models = models_apart(name, 3)
+    graph, widths = pair.graph, [pair.graph.widths] * 3
+    joint = [step for step in steps(graph) if entangled(graph, step)]
+    assert joint
+    for step in joint:
+        matched = match_step(models, graph, step, widths=widths, matcher=Matcher())
+        wide = {**graph.widths, **{group: slots(own) for group, own in matched.items()}}
+        orders = [original_order({group: own[j] for group, own in matched.items()}, graph) for j in range(3)]
+        parts = [{name: model[name] for name in step.tensors} for model in models]
+        placed = [graph.scatter(own, order, wide) for own, order in zip(parts, orders, strict=True)]
+        assert agreement(placed) >= agreement(parts) - 1e-9
+
+
+@pytest.mark.parametrize("name", sorted(TWINS))
+def test_models_apart_keep_their_function_when_aligned(name):
+    pair, drawn = models_apart(name, 2)
+    models = [rebuild(pair.model, own) for own in drawn]
+    fusion = fedma.fuse(models, pair.examples, tries=1)
+    for model, moved in zip(models, fedma.aligned(models, fusion), strict=True):
+        assert difference(outputs(model, pair.inputs), outputs(moved, pair.inputs)) < EXACT
+
+
+def test_a_group_waits_for_a_tensor_that_tells_its_units_apart():
+    graph = units(*TWINS["SplitProducts"]())
+    assert [step.groups for step in steps(graph)] == [("a",), ("d", "d.part2"), ()]
+    graph = units(*TWINS["ScaleFirst"]())
+    assert [step.groups for step in steps(graph)] == [("a",), ("scale",), ()]
+    assert steps(graph)[1].tensors == ("scale", "b.weight", "b.bias")
+
+
+def test_weights_that_a_spectral_norm_reads_are_complete_with_their_units():
+    graph = units(*ZOO["spectral_norm"]())
+    assert [step.groups for step in steps(graph)] == [("0",), ("3",), ()]
+    weight = "parametrizations.weight.original"
+    assert [f"{group}.{weight}" in step.tensors for group, step in zip("03", steps(graph), strict=False)] == [True] * 2

@@ -523,6 +523,44 @@ class BilinearForm(Parts):
         return self.head(self.c(self.a(x).relu(), self.b(y).relu()).relu())
 
 
+@twin((4, 5))
+class RankedAdapters(Parts):
+    """AdaLoRA: a factor for each rank, all of them alike at first."""
+
+    def __init__(self):
+        super().__init__(weight=torch.randn(6, 5), down=torch.randn(3, 5), up=torch.randn(6, 3), head=nn.Linear(6, 2))
+        self.factor = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return self.head((F.linear(x, self.weight) + ((x @ self.down.T) * self.factor) @ self.up.T).tanh())
+
+
+@twin((4, 5))
+class SingularValues(Parts):
+    """A weight as its singular values and vectors."""
+
+    def __init__(self):
+        super().__init__(left=torch.randn(6, 3), values=torch.ones(3), right=torch.randn(3, 5), head=nn.Linear(6, 2))
+
+    def forward(self, x):
+        return self.head(F.linear(x, self.left * self.values @ self.right).tanh())
+
+
+@twin((2, 6, 4))
+class StartVector(Parts):
+    """A stream that begins as one vector, all ones at first, and layers that read and write it."""
+
+    def __init__(self):
+        super().__init__(start=torch.ones(6), k=linear(4, 8), v=linear(4, 8), q=linear(6, 8), o=linear(8, 6))
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        h = self.start.expand(2, 1, 6)
+        for _ in range(2):
+            h = h + self.o((self.q(h) @ self.k(x).mT).softmax(-1) @ self.v(x))
+        return self.head(h[:, 0])
+
+
 @twin((4, 6))
 class Tucker(Parts):
     """A weight as a core and a factor for each side: nothing makes the units of the core."""

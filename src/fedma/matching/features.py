@@ -1,5 +1,6 @@
 """What enters a unit's vector: the slices of the tensors that make it."""
 
+import math
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -57,12 +58,19 @@ def incoming(
 def sources(graph: UnitGraph, group: str) -> dict[str, list[Place]]:
     """The places that tell a group's units apart, by tensor: those that make them.
 
-    A tensor that holds the group at two places (a recurrent matrix) tells its units by other units in an order of
-    their own. Such tensors, and those that read the units, count where no other tensor makes any. Running statistics
-    never count.
+    A vector with one entry for each unit, such as a scale, may be the same for all. A tensor that holds the group at
+    two places (a recurrent matrix) tells its units by other units in an order of their own. Where nothing else makes
+    units, all tensors count that hold them, those that read them too. Running statistics never count.
     """
     places = _places(graph, group)
-    return {name: own for name, own in places.items() if _makes(graph, own, group)} or places
+    made = {name: own for name, own in places.items() if _makes(graph, own, group)}
+    return made if any(telling(graph, name, group) for name in made) else places
+
+
+def telling(graph: UnitGraph, tensor: str, group: str) -> bool:
+    """Whether a tensor has more than a single entry for each unit, or makes units out of what it reads."""
+    units = math.prod(graph.groups[name].size for name in (group, *graph.groups[group].per))
+    return any(name == tensor for name, _ in graph.incoming) or math.prod(graph.shape(tensor, {})) > units
 
 
 def recurrent_alone(graph: UnitGraph, group: str) -> bool:

@@ -1,11 +1,10 @@
 """The steps of matching on a unit graph: which tensors become complete when one more group is matched."""
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedma.matching.alignment import beside, blocks_first
-from fedma.matching.features import sources
+from fedma.matching.features import output_axis, sources, telling
 from fedma.units import UnitGraph
 
 
@@ -37,10 +36,12 @@ def steps(graph: UnitGraph) -> tuple[Step, ...]:
     result: list[Step] = []
     waiting: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
-    for group, tensors in zip([*blocks_first(graph), None], _completed(graph), strict=True):
+    found = {group: set(sources(graph, group)) for group in graph.groups}
+    tells = {group: _telling(graph, group, names) for group, names in found.items()}
+    for group, tensors in zip([*blocks_first(graph), None], _completed(graph, found), strict=True):
         waiting = waiting if group is None else (*waiting, group)
         pending = (*pending, *tensors)
-        groups, complete = (waiting, pending) if group is None else _told(graph, waiting, pending)
+        groups, complete = (waiting, pending) if group is None else _told(graph, tells, waiting, pending)
         if groups or group is None:
             result.append(Step(_in_order(groups, complete, graph), complete))
             waiting = tuple(name for name in waiting if name not in groups)
@@ -48,7 +49,9 @@ def steps(graph: UnitGraph) -> tuple[Step, ...]:
     return tuple(result)
 
 
-def _told(graph: UnitGraph, waiting: Sequence[str], pending: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _told(
+    graph: UnitGraph, tells: Mapping[str, Collection[str]], waiting: Sequence[str], pending: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The most of the waiting groups that can be matched together, and the tensors that are complete then."""
     groups, before = tuple(waiting), None
     complete: tuple[str, ...] = ()
@@ -58,21 +61,14 @@ def _told(graph: UnitGraph, waiting: Sequence[str], pending: Sequence[str]) -> t
         groups = tuple(
             name
             for name in groups
-            if not _telling(graph, name).isdisjoint(complete) and left.isdisjoint(graph.groups[name].per)
+            if not set(complete).isdisjoint(tells[name]) and left.isdisjoint(graph.groups[name].per)
         )
     return groups, complete
 
 
-def _telling(graph: UnitGraph, group: str) -> set[str]:
-    """The tensors of which one must be complete for a group to be matched.
-
-    A vector with one entry for each unit, such as a scale, may be the same for all of them. It counts where there is
-    nothing else.
-    """
-    found = sources(graph, group)
-    reads = {tensor for tensor, _ in graph.incoming}
-    units = math.prod(graph.groups[name].size for name in (group, *graph.groups[group].per))
-    return {name for name in found if name in reads or math.prod(graph.shape(name, {})) > units} or set(found)
+def _telling(graph: UnitGraph, group: str, found: set[str]) -> set[str]:
+    """The tensors of which one must be complete for a group to be matched: a scale alone only where it is all."""
+    return {name for name in found if telling(graph, name, group)} or found
 
 
 def _in_order(groups: Sequence[str], tensors: Collection[str], graph: UnitGraph) -> tuple[str, ...]:
@@ -90,8 +86,11 @@ def _waits(graph: UnitGraph, group: str, tensors: Collection[str], waiting: Coll
     return any(beside(graph, place, group) & (set(waiting) - {group}) for place in places)
 
 
-def _completed(graph: UnitGraph) -> list[tuple[str, ...]]:
-    """For each group, blocks first, the tensors that it completes, and last those of the output layer."""
+def _completed(graph: UnitGraph, found: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
+    """For each group, blocks first, the tensors that it completes, and last those of the output layer.
+
+    Of a group that nothing makes, the tensors found to tell its units apart count as made.
+    """
     made = {group: number for number, group in enumerate(blocks_first(graph))}
     order = dict(made)
     reads = {tensor for tensor, _ in graph.incoming}
@@ -100,6 +99,8 @@ def _completed(graph: UnitGraph) -> list[tuple[str, ...]]:
     for tensor in graph.layouts:
         groups = graph.groups_of(tensor)
         own = graph.made_by(tensor)
+        if not own and output_axis(graph, tensor) is None:
+            own = {group for group in groups if tensor in found[group]}
         if tensor not in reads:
             step = max((made[group] for group in groups), default=before)
         elif own:
