@@ -70,7 +70,8 @@ def sources(graph: UnitGraph, group: str) -> dict[str, list[Place]]:
 def telling(graph: UnitGraph, tensor: str, group: str) -> bool:
     """Whether a tensor has more than a single entry for each unit, or makes units out of what it reads."""
     units = math.prod(graph.groups[name].size for name in (group, *graph.groups[group].per))
-    return any(name == tensor for name, _ in graph.incoming) or math.prod(graph.shape(tensor, {})) > units
+    shape = graph.shape(tensor, {})
+    return math.prod(shape) > units or any((tensor, axis) in graph.incoming for axis in range(len(shape)))
 
 
 def recurrent_alone(graph: UnitGraph, group: str) -> bool:
@@ -84,7 +85,7 @@ def left_in_place(group: str) -> None:
     Warns:
         PinnedWarning: always.
     """
-    message = f"group {group!r} is left in place: no tensor tells its units apart yet"
+    message = f"group {group!r} is left in place: no tensor tells its units apart"
     warnings.warn(message, PinnedWarning, stacklevel=3)
 
 
