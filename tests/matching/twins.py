@@ -726,3 +726,42 @@ class MeanPooledPairs(Parts):
     def forward(self, x):
         objects = self.make(x).view(4, 3, 4).tanh()
         return self.head((self.left(objects)[:, :, None] + self.right(objects)[:, None]).relu().mean((1, 2)))
+
+
+@twin((4, 3))
+class Cube(Parts):
+    """Three groups that tell each other apart in one tensor, each ordered inside those outside it."""
+
+    def __init__(self):
+        super().__init__(t=torch.randn(4, 5, 6))
+
+    def forward(self, x):
+        return x * self.t.sin().sum(2).cos().sum(1).sin().sum()
+
+
+@twin((4, 3))
+class Circle(Parts):
+    """Two streams that begin at ones and read each other."""
+
+    def __init__(self):
+        super().__init__(a=torch.randn(6, 5), b=torch.randn(5, 6), o=linear(6, 3))
+
+    def forward(self, x):
+        h = torch.ones(6, dtype=x.dtype)
+        for _ in range(2):
+            h = (self.a @ (self.b @ h).sin()).sin()
+        return self.o(h) * x
+
+
+@twin((4, 3))
+class RecurrentHeads(Parts):
+    """Recurrences inside blocks, which begin at ones."""
+
+    def __init__(self):
+        super().__init__(w=torch.randn(3, 5, 5) / 2, o=torch.randn(3, 15))
+
+    def forward(self, x):
+        h = torch.ones(3, 5, dtype=x.dtype)
+        for _ in range(3):
+            h = torch.einsum("hij,hj->hi", self.w, h).sin()
+        return x * (self.o @ h.flatten())
