@@ -21,7 +21,6 @@ from fedma.training import Schedule
 from fedma.units import UnitGraph, units, weights
 from networks import made
 
-
 NOTHING = Schedule(epochs=0)
 EPOCH = Schedule(epochs=1, batch_size=8, lr=0.05)
 NETWORKS = [
