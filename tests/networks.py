@@ -105,6 +105,35 @@ class Linear(nn.Module):
         return self.output(x.flatten(1))
 
 
+class Latents(nn.Module):
+    """Reads an image's rows into learnt latents without an order, whose dimensions have none either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(4, 6))
+        self.key, self.value = nn.Linear(8, 5, bias=False), nn.Linear(8, 7)
+        self.query, self.back = nn.Linear(6, 5), nn.Linear(7, 6)
+        self.output = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.squeeze(1)
+        shares = (self.query(self.latents) @ self.key(rows).mT).softmax(-1)
+        return self.output((self.latents + self.back(shares @ self.value(rows))).relu().mean(1))
+
+
+class Factored(nn.Module):
+    """A hidden and an output layer whose weights are products of factors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Parameter(torch.randn(9, 4) / 4), nn.Parameter(torch.randn(4, 64) / 16)
+        self.upper, self.lower = nn.Parameter(torch.randn(3, 5) / 4), nn.Parameter(torch.randn(5, 9) / 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.nn.functional.linear(x.flatten(1), self.left @ self.right).relu()
+        return torch.nn.functional.linear(x, self.upper @ self.lower)
+
+
 class Branches(nn.Module):
     """Reads many small layers one after the other."""
 
@@ -117,7 +146,7 @@ class Branches(nn.Module):
         return self.output(torch.cat([branch(x.flatten(1)).relu() for branch in self.branches], 1))
 
 
-_KINDS = (Residual, Disordered, Speaker, Attention, Grouped, Wide, Linear, Branches)
+_KINDS = (Residual, Disordered, Speaker, Attention, Grouped, Wide, Linear, Latents, Factored, Branches)
 NETWORKS = {kind.__name__.lower(): kind for kind in _KINDS}
 
 

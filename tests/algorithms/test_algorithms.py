@@ -23,7 +23,7 @@ def fedma_of(members, schedule=ONE_EPOCH, retrain=ONE_EPOCH, output=ONE_EPOCH, r
     return FedMA(members[0].graph, [c.number for c in members], schedule, retrain, output, rounds, **how)
 
 
-NETWORKS = ["mlp", "cnn", "residual", "disordered", "speaker", "attention", "linear"]
+NETWORKS = ["mlp", "cnn", "residual", "disordered", "speaker", "attention", "linear", "latents", "factored"]
 
 
 def federation(name: str, count: int) -> tuple[list[Client], dict[int, Weights]]:
@@ -35,7 +35,6 @@ def federation(name: str, count: int) -> tuple[list[Client], dict[int, Weights]]
     return members, {j: weights(networks[j]) for j in range(count)}
 
 
-@pytest.mark.filterwarnings("ignore:group .* is left in place")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fedma_without_training_is_one_shot_fusion(name: str) -> None:
     members, start = federation(name, 3)
@@ -55,7 +54,6 @@ def test_fedma_without_training_is_one_shot_fusion(name: str) -> None:
             assert torch.equal(state.assignments[j][group], assignment)
 
 
-@pytest.mark.filterwarnings("ignore:group .* is left in place")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fedma_trains_any_network_for_two_rounds(name: str) -> None:
     members, start = federation(name, 3)

@@ -21,11 +21,21 @@ from fedma.training import Schedule
 from fedma.units import UnitGraph, units, weights
 from networks import made
 
-pytestmark = pytest.mark.filterwarnings("ignore:group .* is left in place")
-
 NOTHING = Schedule(epochs=0)
 EPOCH = Schedule(epochs=1, batch_size=8, lr=0.05)
-NETWORKS = ["mlp", "cnn", "residual", "disordered", "speaker", "attention", "grouped", "wide", "linear"]
+NETWORKS = [
+    "mlp",
+    "cnn",
+    "residual",
+    "disordered",
+    "speaker",
+    "attention",
+    "grouped",
+    "wide",
+    "linear",
+    "latents",
+    "factored",
+]
 Change = Callable[[Ask, Reply], Reply | None]
 
 

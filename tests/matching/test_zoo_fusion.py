@@ -150,8 +150,8 @@ def test_transport_matches_what_only_second_moments_tell() -> None:
 
 def test_transport_warns_of_what_nothing_tells() -> None:
     axis = ((Factor(3, "loop"),),)
-    graph = UnitGraph({"loop": Group("loop", 3)}, {"weight": (axis, axis)}, frozenset({("weight", 1)}))
-    models = [{"weight": torch.rand(3, 3, generator=generator(seed, "loop"))} for seed in range(2)]
+    graph = UnitGraph({"loop": Group("loop", 3)}, {"mean": (axis,), "var": (axis,)}, statistics=(("mean", "var"),))
+    models = [{name: torch.rand(3, generator=generator(seed, "loop")) for name in ("mean", "var")} for seed in range(2)]
     with pytest.warns(PinnedWarning, match="'loop' is left in place"):
         found = couplings(*models, graph, widths=(graph.widths, graph.widths))
     torch.testing.assert_close(found["loop"], torch.eye(3, dtype=torch.float64))

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from fedma.matching.averaging.owners_mean import average
     from fedma.matching.bbp.bbp_map import match
     from fedma.matching.bbp.matching import Matching
-    from fedma.matching.by_steps import match_group, match_step
+    from fedma.matching.by_steps import match_group
+    from fedma.matching.joint import match_step
     from fedma.matching.matcher import Function, Matcher
     from fedma.matching.one_shot import fuse_weights
     from fedma.matching.registry import MATCHERS, register
@@ -44,7 +45,7 @@ _HOME = {
     "fuse_weights": "one_shot",
     "match": "bbp.bbp_map",
     "match_group": "by_steps",
-    "match_step": "by_steps",
+    "match_step": "joint",
     "original_order": "assignment",
     "register": "registry",
     "slots": "assignment",

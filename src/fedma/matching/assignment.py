@@ -135,6 +135,8 @@ def _blocks(units: Tensor, group: str, own: Maps, graph: UnitGraph) -> tuple[Ten
 
 def _laid(order: Tensor, block: str, per: Sequence[str], graph: UnitGraph) -> Tensor:
     """The slots of a group of blocks, along its own dimension and those of the blocks around it."""
-    held = {*graph.groups[block].per, block} if order.dim() > 1 else {block}
-    shape = iter(order.shape)
-    return order.reshape([next(shape) if name in held else 1 for name in per])
+    names = (*graph.groups[block].per, block) if order.dim() > 1 else (block,)
+    held = [name for name in per if name in names]
+    ordered = order.permute([names.index(name) for name in held])
+    sizes = dict(zip(held, ordered.shape, strict=True))
+    return ordered.reshape([sizes.get(name, 1) for name in per])

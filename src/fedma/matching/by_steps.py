@@ -9,44 +9,12 @@ from torch import Tensor
 
 from fedma.errors import MatchingError
 from fedma.matching.assignment import checked_slots, same_number, slots
-from fedma.matching.features import incoming, left_in_place, outgoing
+from fedma.matching.features import incoming, left_in_place, outgoing, recurrent_alone
 from fedma.matching.matcher import Matcher
 from fedma.matching.recurrent.refine import gates, refine
-from fedma.matching.step import Step
 from fedma.seeds import generator
 from fedma.units import UnitGraph
 from fedma.units.layout import Widths
-
-
-def match_step(
-    clients: Sequence[Mapping[str, Tensor]],
-    graph: UnitGraph,
-    step: Step,
-    *,
-    widths: Sequence[Widths],
-    matcher: Matcher,
-    class_counts: Tensor | None = None,
-) -> dict[str, tuple[Tensor, ...]]:
-    """For each group of a step, the slots of every client's units; args as for `match_group`."""
-    moved = [dict(client) for client in clients]
-    present = [dict(own) for own in widths]
-    matched: dict[str, tuple[Tensor, ...]] = {}
-    for number, group in enumerate(step.groups):
-        matched[group] = match_group(
-            moved,
-            graph,
-            group,
-            names=step.tensors,
-            widths=present,
-            matcher=matcher,
-            class_counts=class_counts,
-            later=step.groups[number + 1 :],
-        )
-        for own, width, assignment in zip(moved, present, matched[group], strict=True):
-            width[group] = slots(matched[group])
-            made = {name: own[name] for name in step.tensors}
-            own.update(graph.scatter(made, {group: assignment}, width))
-    return matched
 
 
 def match_group(
@@ -91,7 +59,7 @@ def match_group(
             options["sigma"] = _class_variances(rows, out, class_counts)
             rows = [torch.cat(pair, dim=-1) for pair in zip(rows, out, strict=True)]
         matched = _by_blocks(rows, partial(_called, matcher, group=group, most=most, options=options))
-        if not matcher.recurrent:
+        if not (matcher.recurrent or _recurrent_alone(matcher, graph, group)):
             return matched
         matrices = [gates(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)]
         if not len(matrices[0]):
@@ -101,6 +69,12 @@ def match_group(
         return refine(rows, matrices, matched, **priors, slots=room, generator=_orders(matcher.seed, group)).assignments
     except MatchingError as error:
         raise MatchingError(f"group {group!r}: {error}") from error
+
+
+def _recurrent_alone(matcher: Matcher, graph: UnitGraph, group: str) -> bool:
+    """Whether only recurrent weights tell these units apart, and this matcher can use them."""
+    reference = matcher.options.get("hyper") == "reference"
+    return matcher.entry.recurrent and not reference and recurrent_alone(graph, group)
 
 
 def _called(

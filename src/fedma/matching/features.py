@@ -1,7 +1,8 @@
 """What enters a unit's vector: the slices of the tensors that make it."""
 
+import math
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,14 +28,14 @@ def incoming(
     """One row for each unit of a group: its incoming weights, bias, normalisation scale and shift.
 
     Where units of a later group tell a unit's weights apart (the dimensions of a head), the second moments of its
-    weights over those, which do not depend on their order.
+    weights over those, which do not depend on their order. A group that nothing makes has its outgoing weights, see
+    `sources`.
 
     Args:
         weights: one client's tensors; axes of groups matched before are in global order, the others in its own.
         graph: the model's unit graph.
         group: whose units.
-        names: which tensors to read; those that do not make units of this group (or read them as inputs too, as a
-            recurrent matrix does) and running statistics are passed over.
+        names: which tensors to read; those that are no `sources` of this group are passed over.
         widths: the client's present widths.
         later: groups whose units the clients still hold in orders of their own.
 
@@ -45,13 +46,37 @@ def incoming(
     Source: FedMA, section 3 (weights and bias of a unit as one vector). Departure: none for fully connected and
         convolutional layers; normalisation layers, which the paper does not treat, add their scale and shift.
     """
-    statistics = {name for pair in graph.statistics for name in pair}
+    found = sources(graph, group)
     features = [
         _rows(weights[name], graph, place, group, widths=widths, later=later)
         for name in names
-        if name not in statistics and (place := _only_place(graph, name, group)) is not None
+        for place in found.get(name, ())
     ]
     return torch.cat([_nothing(graph, group, widths), *features], dim=-1)
+
+
+def sources(graph: UnitGraph, group: str) -> dict[str, list[Place]]:
+    """The places that tell a group's units apart, by tensor: those that make them.
+
+    A vector with one entry for each unit, such as a scale, may be the same for all. A tensor that holds the group at
+    two places (a recurrent matrix) tells its units by other units in an order of their own. Where nothing else makes
+    units, all tensors count that hold them, those that read them too. Running statistics never count.
+    """
+    places = _places(graph, group)
+    made = {name: own for name, own in places.items() if _makes(graph, own, group)}
+    return made if any(telling(graph, name, group) for name in made) else places
+
+
+def telling(graph: UnitGraph, tensor: str, group: str) -> bool:
+    """Whether a tensor has more than a single entry for each unit, or makes units out of what it reads."""
+    units = math.prod(graph.groups[name].size for name in (group, *graph.groups[group].per))
+    shape = graph.shape(tensor, {})
+    return math.prod(shape) > units or any((tensor, axis) in graph.incoming for axis in range(len(shape)))
+
+
+def recurrent_alone(graph: UnitGraph, group: str) -> bool:
+    """Whether a group's units are told apart by what they read of each other alone, or by who reads them."""
+    return not any(_makes(graph, own, group) for own in _places(graph, group).values())
 
 
 def left_in_place(group: str) -> None:
@@ -60,7 +85,7 @@ def left_in_place(group: str) -> None:
     Warns:
         PinnedWarning: always.
     """
-    message = f"group {group!r} is left in place: no tensor tells its units apart yet"
+    message = f"group {group!r} is left in place: no tensor tells its units apart"
     warnings.warn(message, PinnedWarning, stacklevel=3)
 
 
@@ -87,10 +112,25 @@ def output_axis(graph: UnitGraph, tensor: str) -> int | None:
     return axes[0] if axes else None
 
 
-def _only_place(graph: UnitGraph, tensor: str, group: str) -> Place | None:
-    """The place where a tensor makes units of the group, unless another axis holds that group too."""
-    places = [place for place in graph.places(group) if place.tensor == tensor]
-    return places[0] if len(places) == 1 and places[0].role == "out" else None
+def _places(graph: UnitGraph, group: str) -> dict[str, list[Place]]:
+    """Where a group stands, by tensor, without running statistics."""
+    statistics = {name for pair in graph.statistics for name in pair}
+    places: dict[str, list[Place]] = {}
+    for place in graph.places(group):
+        if place.tensor not in statistics:
+            places.setdefault(place.tensor, []).append(place)
+    return places
+
+
+def _makes(graph: UnitGraph, places: Sequence[Place], group: str) -> bool:
+    """Whether a tensor with these places of a group makes its units, whatever the order of the group's others."""
+    return places[0].role == "out" and not _twice(graph, places, group)
+
+
+def _twice(graph: UnitGraph, places: Sequence[Place], group: str) -> bool:
+    """Whether a tensor holds the group at several places, or several times at one."""
+    segments = graph.layouts[places[0].tensor][places[0].axis]
+    return len(places) > 1 or any([factor.group for factor in segment].count(group) > 1 for segment in segments)
 
 
 def rows_of(weights: Mapping[str, Tensor], graph: UnitGraph, place: Place, group: str, *, widths: Widths) -> Tensor:
@@ -105,17 +145,35 @@ def _rows(
     entries, axes = entries_of(tensor, graph, place, group=group, widths=widths)
     lead = entries.dim() - len(axes)
     loose = _loose(graph, group, later)
-    open_axes = [lead + k for k, axis in enumerate(axes) if along(graph, place, group, axis) & loose]
+    open_axes = [lead + k for k, axis in enumerate(axes) if _beside(graph, place, group, axis) & loose]
     if not open_axes:
         return entries.flatten(lead)
     first = entries.movedim(open_axes, [lead + k for k in range(len(open_axes))])
-    return _second_moments(first.flatten(lead, lead + len(open_axes) - 1).unsqueeze(-1).flatten(lead + 1))
+    steps = first.flatten(lead, lead + len(open_axes) - 1).unsqueeze(-1).flatten(lead + 1)
+    return _second_moments(steps) if steps.shape[-1] > 1 else _extremes(steps.squeeze(-1))
+
+
+def _beside(graph: UnitGraph, place: Place, group: str, axis: int) -> set[str]:
+    """The groups along an axis of a unit's row: the unit's own group too, where the axis holds it once more."""
+    again = axis == place.axis and _twice(graph, [place], group)
+    return along(graph, place, group, axis) | ({group} if again else set())
 
 
 def _loose(graph: UnitGraph, group: str, later: Collection[str]) -> set[str]:
-    """The later groups and, as these are ordered block by block, their blocks, but for those that hold this group."""
+    """The group itself, the later ones and, as these are ordered block by block, their blocks, but for those that hold
+    this group.
+    """
     blocks = {block for name in later for block in graph.groups[name].per}
-    return (set(later) | blocks) - {group, *graph.groups[group].per}
+    return ({group, *later} | blocks) - {*graph.groups[group].per}
+
+
+def _extremes(rows: Tensor) -> Tensor:
+    """Units × steps to units × 4: of the positive and of the negative steps the root of their squares, and the largest.
+
+    They tell rows of one length apart, which second moments of single numbers cannot, and move no more than the rows.
+    """
+    both = torch.stack([rows, -rows], dim=-2).double().clamp(min=0)
+    return torch.cat([both.norm(dim=-1), both.amax(dim=-1)], dim=-1)
 
 
 def _second_moments(rows: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from fedma.matching.averaging.fit_readers import (
 from fedma.matching.averaging.owners_mean import average
 from fedma.matching.averaging.regmean import regression_means
 from fedma.matching.averaging.running_variance import mean_variances
-from fedma.matching.by_steps import match_step
 from fedma.matching.features import output_axis
+from fedma.matching.joint import match_step
 from fedma.matching.matcher import Matcher
 from fedma.matching.step import Step, steps
 from fedma.seeds import number

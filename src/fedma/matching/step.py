@@ -1,8 +1,9 @@
 """The steps of matching on a unit graph: which tensors become complete when one more group is matched."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from fedma.matching.features import output_axis, sources, telling
 from fedma.matching.slices import beside, blocks_first
 from fedma.units import UnitGraph
 
@@ -26,20 +27,48 @@ def steps(graph: UnitGraph) -> tuple[Step, ...]:
     A tensor that reads units and makes units is complete once all its groups are. One that reads units and makes
     none (the output layer) belongs to the last step. One that reads nothing (a bias, a normalisation) goes with the
     tensor that made its units last before it in the forward pass. So a network of layers in a row gives exactly the
-    paper's steps, and in a residual network a normalisation waits for the branch that it normalises. A group that
-    completes no tensor (attention heads, whose dimensions come next) shares the next group's step, in which those whose
-    tensors wait for no other group come first.
+    paper's steps, and in a residual network a normalisation waits for the branch that it normalises. A group waits
+    until a tensor that tells its units apart is complete; groups that only tell each other apart share a step
+    (attention heads and their dimensions), in which those whose tensors wait for no other group come first.
 
     Source: FedMA, Algorithm 1, generalised from layers to unit groups.
     """
     result: list[Step] = []
     waiting: tuple[str, ...] = ()
-    for group, tensors in zip([*blocks_first(graph), None], _completed(graph), strict=True):
+    pending: tuple[str, ...] = ()
+    found = {group: set(sources(graph, group)) for group in graph.groups}
+    tells = {group: _telling(graph, group, names) for group, names in found.items()}
+    for group, tensors in zip([*blocks_first(graph), None], _completed(graph, found), strict=True):
         waiting = waiting if group is None else (*waiting, group)
-        if tensors or group is None:
-            result.append(Step(_in_order(waiting, tensors, graph), tensors))
-            waiting = ()
+        pending = (*pending, *tensors)
+        groups, complete = (waiting, pending) if group is None else _told(graph, tells, waiting, pending)
+        if groups or group is None:
+            result.append(Step(_in_order(groups, complete, graph), complete))
+            waiting = tuple(name for name in waiting if name not in groups)
+            pending = tuple(name for name in pending if name not in complete)
     return tuple(result)
+
+
+def _told(
+    graph: UnitGraph, tells: Mapping[str, Collection[str]], waiting: Sequence[str], pending: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The most of the waiting groups that can be matched together, and the tensors that are complete then."""
+    groups, before = tuple(waiting), None
+    complete: tuple[str, ...] = ()
+    while groups != before:
+        before, left = groups, set(waiting) - set(groups)
+        complete = tuple(name for name in pending if not graph.groups_of(name) & left)
+        groups = tuple(
+            name
+            for name in groups
+            if not set(complete).isdisjoint(tells[name]) and left.isdisjoint(graph.groups[name].per)
+        )
+    return groups, complete
+
+
+def _telling(graph: UnitGraph, group: str, found: set[str]) -> set[str]:
+    """The tensors of which one must be complete for a group to be matched: a scale alone only where it is all."""
+    return {name for name in found if telling(graph, name, group)} or found
 
 
 def _in_order(groups: Sequence[str], tensors: Collection[str], graph: UnitGraph) -> tuple[str, ...]:
@@ -57,8 +86,11 @@ def _waits(graph: UnitGraph, group: str, tensors: Collection[str], waiting: Coll
     return any(beside(graph, place, group) & (set(waiting) - {group}) for place in places)
 
 
-def _completed(graph: UnitGraph) -> list[tuple[str, ...]]:
-    """For each group, blocks first, the tensors that it completes, and last those of the output layer."""
+def _completed(graph: UnitGraph, found: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
+    """For each group, blocks first, the tensors that it completes, and last those of the output layer.
+
+    Of a group that nothing makes, the tensors found to tell its units apart count as made.
+    """
     made = {group: number for number, group in enumerate(blocks_first(graph))}
     order = dict(made)
     reads = {tensor for tensor, _ in graph.incoming}
@@ -67,6 +99,8 @@ def _completed(graph: UnitGraph) -> list[tuple[str, ...]]:
     for tensor in graph.layouts:
         groups = graph.groups_of(tensor)
         own = graph.made_by(tensor)
+        if not own and output_axis(graph, tensor) is None:
+            own = {group for group in groups if tensor in found[group]}
         if tensor not in reads:
             step = max((made[group] for group in groups), default=before)
         elif own:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -89,10 +90,19 @@ class UnitGraph:
 
     def places(self, group: str) -> Iterator[Place]:
         """Every axis that this group's order indexes, in the order of the model's tensors."""
+        yield from self._places.get(group, ())
+
+    @cached_property
+    def _places(self) -> dict[str, list[Place]]:
+        """The places of every group."""
+        places: dict[str, list[Place]] = {}
         for tensor, axes in self.layouts.items():
             for a, axis in enumerate(axes):
-                if group in layout.groups_of((axis,)):
-                    yield Place(tensor, a, "in" if (tensor, a) in self.incoming else "out")
+                for group in layout.groups_of((axis,)):
+                    places.setdefault(group, []).append(
+                        Place(tensor, a, "in" if (tensor, a) in self.incoming else "out")
+                    )
+        return places
 
     def groups_of(self, tensor: str) -> set[str]:
         """The groups that index some axis of this tensor."""
