@@ -29,7 +29,7 @@ class Fusion:
     Attributes:
         model: the fused model, a new module.
         assignments: per group, for each model a LongTensor unit → slot, empty for a model that was left out; no
-            groups where units are not matched one to one (the matcher "ot").
+            groups where units are not matched one to one (a matcher of couplings).
         graph: the unit graph of the first model that was not left out.
         excluded: the models that were left out, by number, and why.
     """
@@ -99,7 +99,7 @@ def fuse(
             be moved.
         MatchingError: weights that are not finite or out of scale, widths that the matcher cannot join or that no
             model can have, a matching of one's own that cannot be used.
-        MissingExtra: the matcher "ot" without POT.
+        MissingExtra: a matcher whose package is not installed.
 
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
@@ -160,14 +160,12 @@ def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
         fusion: what `fuse` gave.
 
     Raises:
-        InputError: the matcher was "ot", which moves no units; a model was left out of the fusion; or a model would
+        InputError: the matcher coupled units, and so moves none; a model was left out of the fusion; or a model would
             have to be wider where it cannot grow.
     """
     models = _modules(models)
     if fusion.excluded or (fusion.graph.groups and not fusion.assignments):
-        raise InputError(
-            "models can be aligned only where all were matched unit by unit (no matcher ot, none excluded)"
-        )
+        raise InputError("models can be aligned only where all were matched unit by unit (no coupling, none excluded)")
     widths = {**fusion.graph.widths, **fusion.widths}
     _check_growth(fusion, widths)
     maps = [

@@ -28,7 +28,7 @@ def bad_models(
         InputError: another `on_bad`.
     """
     if on_bad not in get_args(OnBad):
-        raise InputError(f"on_bad={on_bad!r} is none of {', '.join(map(repr, get_args(OnBad)))}")
+        raise InputError(f"on_bad={on_bad!r} is not known; it must be one of {', '.join(map(repr, get_args(OnBad)))}")
     bad = {
         j: f"{name!r} ({_where(graph, name)}) has values that are not finite: its training diverged"
         for j, model in enumerate(models)

@@ -1,4 +1,4 @@
-"""How units are matched: a matcher by name, and what it is told."""
+"""The choice of a matcher: its name and its settings."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

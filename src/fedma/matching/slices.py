@@ -1,8 +1,7 @@
-"""What the matchers of whole networks share: cutting tensors into a group's units, and moving them along its axes.
+"""Tensors cut into the slices of a group's units, and transformed along the axes that a group indexes.
 
-`rows` cuts a tensor at one place into one row for each unit; two clients' rows, the other axes aligned, give the
-products that an assignment maximises (`products`). `transform` is the linear counterpart of a permutation: a matrix
-along every axis that a group indexes.
+`rows` cuts a tensor at one place into one row for each unit. `transform` applies a matrix along every axis that a group
+indexes: the linear counterpart of a permutation.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,8 +33,8 @@ def blocks_first(graph: UnitGraph) -> list[str]:
     return list(order)
 
 
-def telling(graph: UnitGraph, group: str, *, names: Iterable[str], settled: Iterable[str]) -> list[Place]:
-    """The group's places, in the named tensors, whose rows involve settled groups alone beside this one.
+def comparable(graph: UnitGraph, group: str, *, names: Iterable[str], settled: Iterable[str]) -> list[Place]:
+    """The places where units of two clients can be compared: beside this group, only settled groups index their rows.
 
     With the group itself among the settled ones, also the places of tensors that hold it twice (recurrent matrices).
     """
@@ -169,7 +168,7 @@ def _cut(graph: UnitGraph, name: str, axis: int, *, group: str, widths: Sequence
 
 
 def _home(graph: UnitGraph, place: Place, group: str, block: str) -> int:
-    """The axis that tells the block of this group's units at a place: the place's own where it does, else another."""
+    """The axis that a block of this group's units runs along: the place's own axis, or another where it does not."""
     axes = range(len(graph.layouts[place.tensor]))
     if block == group or block in along(graph, place, group, place.axis):
         return place.axis

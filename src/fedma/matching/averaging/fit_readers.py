@@ -1,4 +1,4 @@
-"""How a client's weights on matched units are carried over to the slots: fitted, where placing them loses much.
+"""How a client's weights that read matched units are carried over to the slots: fitted where moving them loses much.
 
 A slot is the mean of its owners' units, and no owner's unit exactly. A layer that reads the units and is merely moved
 to the slots reads something weaker than what it was trained on. Fitted, it reads that combination of all slots which
@@ -19,15 +19,17 @@ from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths, positions
 
 RIDGE = 1.0
-"""Weight of staying with the placed units, relative to the mean variance of the slots."""
+"""Weight of staying with the moved units, relative to the mean variance of the slots."""
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def can_fit(graph: UnitGraph, group: str) -> bool:
-    """Whether one weight makes these units, with at most its bias and a normalisation by running statistics that has
-    one entry for each unit: not so where a layer or group norm follows, where streams are added, where something else
-    scales the units, where units are multiplied with each other, in recurrent layers and inside blocks.
+    """Whether what reads these units can be fitted.
+
+    It can if one weight makes the units, with at most its bias and one normalisation by running statistics, of one
+    entry for each unit. It cannot where a layer or group norm follows, where streams are added, or where something else
+    scales the units. Nor can it where units are multiplied with each other, in recurrent layers and inside blocks.
     """
     reading = {tensor for tensor, _ in graph.incoming}
     makers = {place.tensor for place in graph.places(group) if place.role == "out"}
@@ -209,9 +211,9 @@ class Target:
 def fit(rows: Tensor, slots: Tensor, assignment: Tensor, *, ridge: float = RIDGE) -> Tensor:
     """The combination of slots that comes nearest to each unit: units × slots, float64.
 
-    With C the covariance of the units' activations with the slots' and K that among the slots, both under inputs from
-    a standard normal distribution and ReLU, this is P + (C − P K)(K + ridge·k·I)⁻¹: P, one entry of 1 a row, places
-    each unit in its slot, k is the mean of K's diagonal. A unit that equals its slot is placed.
+    C is the covariance of the units' activations with the slots', and K that among the slots. Both hold for inputs from
+    a standard normal distribution and ReLU. The result is P + (C − P K)(K + ridge·k·I)⁻¹. P has one entry of 1 in each
+    row, which moves each unit to its slot; k is the mean of K's diagonal. A unit that equals its slot is just moved.
 
     Args:
         rows: units × features, incoming weights and bias.
@@ -219,9 +221,9 @@ def fit(rows: Tensor, slots: Tensor, assignment: Tensor, *, ridge: float = RIDGE
         assignment: unit → slot.
         ridge: above 0; the larger, the nearer to P.
 
-    Source: the covariance is the arc-cosine kernel of degree 1 (Cho & Saul, "Kernel Methods for Deep Learning", NIPS
-        2009, equation 6), less the product of means; carrying weights over by regression follows RegMean (Jin et
-        al., ICLR 2023), which takes the covariances from data.
+    Source: the covariance is the arc-cosine kernel of degree 1 less the product of means: Cho & Saul, "Kernel Methods
+        for Deep Learning", NIPS 2009, equation 6. Carrying weights over by regression follows RegMean (Jin et al.,
+        ICLR 2023), which takes the covariances from data.
     """
     return Target(slots, ridge=ridge).fit(rows, assignment).matrix
 

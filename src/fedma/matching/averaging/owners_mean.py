@@ -48,13 +48,13 @@ def average(
         owned: per client, for groups in which its tensors are in global order already, the slots that it owns; a
             group not named is owned by all.
         samples: per client, its weight in pooled statistics; by default its share.
-        class_counts: (clients, classes) training samples; where given, the entries of an output class are weighted
-            by the clients' counts of that class instead (by `shares` for a class that nobody has). Outputs of another
-            number, such as a state that the model returns too, go by `shares`.
+        class_counts: (clients, classes) training samples. Where given, the entries of an output class are weighted by
+            the clients' counts of that class. A class that no client has is weighted by `shares`. Outputs of another
+            number, such as a state that the model returns too, are weighted by `shares`.
         unowned: global tensors whose entries stay where no client is an owner; by default these are zero.
         trim: the part of an entry's owners whose values are left out at each end, the smallest and the largest, in
-            [0, 0.5]: 0 is the mean, 0.5 the median. While no more owners lie than are left out at an end, the
-            result stays among the values of the others, whatever the shares.
+            [0, 0.5]: 0 is the mean, 0.5 the median. If no more owners lie than are left out at an end, the result
+            stays among the values of the others, for any shares.
 
     Raises:
         InputError: class counts of another number of classes than any of the outputs.
@@ -90,7 +90,7 @@ def class_axes(graph: UnitGraph, classes: int) -> dict[str, int]:
     of no outputs.
 
     Raises:
-        InputError: there are outputs, but nowhere so many.
+        InputError: there are outputs, but no tensor makes that number of them.
     """
     axes = {name: axis for name in graph.layouts if (axis := output_axis(graph, name)) is not None}
     made = {name: graph.shape(name, {})[axis] for name, axis in axes.items()}
@@ -102,7 +102,7 @@ def class_axes(graph: UnitGraph, classes: int) -> dict[str, int]:
 
 
 def _class_shares(class_counts: Tensor, shares: Sequence[float], *, axis: int, dims: int) -> list[float | Tensor]:
-    """The clients' weights by class, laid along the output axis of a tensor of so many dimensions."""
+    """The clients' weights by class, laid along the output axis of a tensor of `dims` dimensions."""
     counts = class_counts.double()
     nobody = counts.sum(0) == 0
     counts = torch.where(nobody, torch.tensor(shares, dtype=torch.float64)[:, None], counts)
@@ -158,7 +158,7 @@ def _parts(
 
 
 def _counted(where: _Where, axes: set[int]) -> _Where:
-    """The same where where only these axes count."""
+    """The same indices along these axes, and 0 along the others."""
     if isinstance(where, tuple):
         return tuple(p if d in axes else torch.tensor(0) for d, p in enumerate(where))
     return where

@@ -1,4 +1,4 @@
-"""Averages of the weights that read units, in which a client's count where its own data make the units vary."""
+"""Regression means: a client's weights count most for the units that vary most on its own data."""
 
 from collections.abc import Sequence
 
@@ -25,12 +25,12 @@ def regression_means(
     shares: Sequence[float],
     ridge: float = RIDGE,
 ) -> Weights:
-    """The averages of those of these tensors that read units whose covariances all clients give.
+    """The averages of the tensors that read units, for units whose covariances all clients give.
 
-    Each row W is the one of least Σ_j p_j (W − W_j)(G_j + ridge·k·I)(W − W_j)ᵀ over the clients that own the unit it
-    makes: p_j is a client's share, G_j its units' covariance, zero for slots that it does not own, k the mean variance
-    of a unit. It reads as nearly as one row can what each client's own row reads on its own data. With equal
-    covariances it is the plain mean, and tends to it as the ridge grows.
+    Each row W minimises Σ_j p_j (W − W_j)(G_j + ridge·k·I)(W − W_j)ᵀ over the clients that own the unit it makes. p_j
+    is a client's share. G_j is the covariance of its units, zero for slots that it does not own. k is the mean variance
+    of a unit. What W reads is as near as one row can be to what each client's row reads on the client's data. With
+    equal covariances W is the plain mean, and it tends to the plain mean as the ridge grows.
 
     Args:
         clients: each client's tensors, in global order.

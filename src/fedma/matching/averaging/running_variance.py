@@ -14,10 +14,10 @@ from fedma.units.layout import Maps, Widths
 def mean_variances(
     clients: Sequence[Weights], graph: UnitGraph, *, owned: Sequence[Maps], shares: Sequence[float], widths: Widths
 ) -> Weights:
-    """The running variance of every slot that a normalisation with running statistics normalises.
+    """The running variances of averaged units, for every normalisation with running statistics.
 
-    The mean of units a with standard deviations s_a and directions u_a of their incoming weights varies by
-    ‖mean of s_a u_a‖² when the inputs are uncorrelated and of one variance; less than the s_a² where the units differ.
+    Units a have standard deviations s_a, and incoming weights of directions u_a. If the inputs are uncorrelated and of
+    one variance, the variance of the units' mean is ‖mean of s_a u_a‖². Where the units differ, that is less than s_a².
     Pooled variances would leave the averaged unit too small behind the normalisation.
 
     Args:

@@ -68,7 +68,7 @@ class Arguments:
             InputError: an argument is out of its range.
         """
         if hyper not in get_args(Hyper):
-            raise InputError(f"hyper={hyper!r} is none of {', '.join(map(repr, get_args(Hyper)))}")
+            raise InputError(f"hyper={hyper!r} is not known; it must be one of {', '.join(map(repr, get_args(Hyper)))}")
         reference = hyper == "reference"
         if reference and restarts not in (None, 1):
             raise InputError('hyper="reference" matches once; leave out restarts')

@@ -35,43 +35,43 @@ def match(
     generator: torch.Generator | None = None,
     on_bad: OnBad = "raise",
 ) -> Matching:
-    """The slots of the global model, and which of them each client's units sit in.
+    """Assign each client's units to the slots of the global model.
 
-    Client j's unit l has features w_jl. Slots are drawn from N(mu0, sigma0), a unit from N(its slot, sigma_j), and
-    a beta-Bernoulli process of mass gamma says which clients own a slot. What is maximised is twice the log joint
-    density of features and assignments, the slots' values integrated out, up to a constant:
+    Client j's unit l has features w_jl. A slot is drawn from N(mu0, sigma0), and a unit from N(its slot, sigma_j). A
+    beta-Bernoulli process of mass gamma decides which clients own a slot. The objective is twice the log joint density
+    of features and assignments, with the slots' values integrated out, up to a constant:
 
         Σ_i Σ_d [H²/R − h0²/tau − log(R / tau)] + 2 Σ_i log[(m_i−1)! (J−m_i)! / J!] + 2 L log gamma
         + Σ_jl Σ_d [log a_j − a_j w²]
 
-    over L slots of m_i owners, with tau = 1/sigma0, a_j = 1/sigma_j, h0 = tau mu0, H = h0 + Σ a_j w and
-    R = tau + Σ a_j over the owners. The last line matters only where the variances are learnt. Clients are seated
-    one after the other by an exact linear assignment, which cannot lower this objective.
+    There are L slots, of m_i owners each. tau = 1/sigma0, a_j = 1/sigma_j and h0 = tau mu0; H = h0 + Σ a_j w and
+    R = tau + Σ a_j over the owners. The last line matters only where the variances are learnt. Clients are assigned one
+    after the other by an exact linear assignment, which cannot lower this objective.
 
     Args:
-        clients: units × features of each client; floating, finite; widths may differ. Matched in float64, read one
-            at a time and not copied.
+        clients: units × features of each client, floating and finite. Widths may differ. They are matched in float64,
+            one read at a time, without copies.
         mu0: prior mean of a slot, a scalar or one per feature.
         sigma: *variance* of units around their slot: a scalar, one per feature, clients × features, or a sequence
-            with one of the former per client. Infinite: this client says nothing about this feature.
+            with a scalar or one per feature for each client. Infinite means that the client's feature does not count.
         sigma0: prior *variance* of a slot, a scalar or one per feature.
-        gamma: mass of the beta process, above 0; the larger, the sooner units get slots of their own. By default
+        gamma: mass of the beta process, above 0. The larger it is, the sooner units get slots of their own. By default
             the process expects as many slots as the widest client has units (7 for "reference").
-        hyper: "empirical" takes the mean of all units as mu0 and learns one sigma and one sigma0 between sweeps.
-            Given, mu0 is kept, and of sigma and sigma0 the ratios are. The result does not depend on the clients'
-            scale. "fixed" keeps what is given (0, 1, 1). "reference" follows the rules of the public reference code,
-            and gives its assignments where it is given its arguments (its mu0 is 0, but for the bias 0.1; its gamma 7
-            for images, 0.001 for the LSTM).
-        sweeps: sweeps over all clients at most; they end when nobody moves ("reference": always 5).
+        hyper: how hyper-parameters are treated. "empirical" takes the mean of all units as mu0, and learns one sigma
+            and one sigma0 between sweeps. A given mu0 is kept; of a given sigma and sigma0 the ratios are kept. The
+            result does not depend on the clients' scale. "fixed" keeps what is given (by default 0, 1 and 1).
+            "reference" follows the rules of the public reference code. Given the same arguments, it gives the same
+            assignments: mu0 is 0 (0.1 for the bias), gamma is 7 for images and 0.001 for the LSTM.
+        sweeps: the most sweeps over all clients. They end when no client moves ("reference": always 5).
         orders: the order of the clients in each sweep, instead of random ones.
-        init_order: their order in the first pass; by default the widest first.
-        grow: False keeps the width of the widest client.
+        init_order: the order of the clients in the first pass; by default the widest comes first.
+        grow: whether there may be more slots than the widest client has units.
         max_slots: the most slots there may be, at least the widest client's units; None for no bound.
-        restarts: how many times to match, each with its own random orders; the best objective is kept. 1 by
-            default: on trained networks a better objective has not meant a more accurate average.
-        generator: for the random orders; without one the same call gives the same matching.
-        on_bad: what to do about a client that cannot be matched: "raise", or "exclude" to match the others as if it
-            were not there (it is still counted in `orders` and `sigma`). See `bad_clients` for what is bad.
+        restarts: how many times to match, each with other random orders. The matching of the best objective is kept. By
+            default 1: on trained networks a better objective has not meant a more accurate average.
+        generator: draws the random orders. Without one, the same call gives the same matching.
+        on_bad: what to do about a client that cannot be matched (see `bad_clients`). "raise" refuses it. "exclude"
+            matches the others as if it were not there; `orders` and `sigma` still count it.
 
     Returns:
         The matching. Slots are numbered as the clients' units come, client 0 first ("reference": as its code does).
@@ -82,9 +82,20 @@ def match(
         InputError: another argument out of its range.
 
     Source: Wang et al., "Federated Learning with Matched Averaging", ICLR 2020, section 2. Departures: slot
-        values integrated out, hyper-parameters learnt. And no −2 log k for the k-th new slot: it belongs to binary
-        matrices up to the order of columns, but the units that fill equal columns can be exchanged in as many
-        ways, so for assignments of distinct units the factorials cancel.
+        values integrated out, hyper-parameters learnt. There is no −2 log k for the k-th new slot. That term belongs to
+        binary matrices up to the order of columns. Units in equal columns can be exchanged in as many ways, so the
+        factorials cancel for assignments of distinct units.
+
+    Example:
+        >>> import torch
+        >>> import fedma
+        >>> first = torch.eye(4)
+        >>> second = first.flip(0)  # the same units in reverse
+        >>> found = fedma.match([first, second])
+        >>> [slots.tolist() for slots in found.assignments]
+        [[0, 1, 2, 3], [3, 2, 1, 0]]
+        >>> found.counts.tolist()
+        [2, 2, 2, 2]
     """
     matched, excluded = read_clients(clients, on_bad=on_bad)
     values = list(matched.values())
@@ -113,7 +124,7 @@ def match(
 
 
 def assignments(rows: Sequence[Tensor], most: int | None, **options: Any) -> tuple[Tensor, ...]:
-    """The matcher "bbp": what `match` assigns, into at most so many slots.
+    """The matcher "bbp": what `match` assigns, into no more slots than `most`.
 
     Args:
         rows: units × features of each client.
@@ -132,7 +143,7 @@ class _Outcome:
 def _run(values: list[Tensor], prior: Prior, spread: Spread, arguments: Arguments, *, attempt: int) -> _Outcome:
     """One matching from scratch."""
     empirical = arguments.hyper == "empirical"
-    # Before sigma is known nothing tells a private unit from a poor fit. A first pass that opened slots by a wrong
+    # Before sigma is known, a private unit looks like a poor fit. A first pass that opened slots by a wrong
     # guess could leave every unit of a noisy layer alone for good, so it keeps the width.
     slots = Slots(values, first_guess(prior, spread) if empirical else prior, arguments.scoring(fixed_width=empirical))
     sweep(slots, arguments.first_order(attempt))

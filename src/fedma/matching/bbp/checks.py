@@ -19,12 +19,14 @@ _SQUARED = (1e-140, 1e140)
 def bad_clients(clients: Sequence[Tensor], *, aligned: bool = True) -> dict[int, str]:
     """The clients that cannot be matched, and for each what is wrong with it.
 
-    A client is bad if it is no floating matrix, is empty, has values that are not finite, has other features than most
-    clients, or units that are far too long: its median unit is more than 30 times as long as the median client's, or
-    its longest unit 10,000 times as long as the median client's longest. Such a client outweighs all others in the
-    variances that are learnt, and then nothing tells the others' units apart. Clients trained apart on skewed data
-    stay within 1.2 times of each other. Units that are far too *short* find no slot but their own, spoil nothing else,
-    and are not bad.
+    A client is bad if it is no floating matrix, is empty, has values that are not finite, or has other features than
+    most clients. It is also bad if its units are far too long: if its median unit is more than 30 times as long as the
+    median client's. The same holds if its longest unit is more than 10,000 times as long as the median client's
+    longest.
+
+    A client with units that are too long outweighs all others in the learnt variances, and the others' units can no
+    longer be distinguished. Clients trained apart on skewed data stay within 1.2 times of each other. Units that are
+    far too *short* get slots of their own and spoil nothing else, so they are not bad.
 
     Args:
         clients: units × features of each client.
@@ -41,14 +43,14 @@ def bad_clients(clients: Sequence[Tensor], *, aligned: bool = True) -> dict[int,
 
 
 def read_clients(clients: Sequence[Tensor], *, on_bad: OnBad) -> tuple[dict[int, Tensor], dict[int, str]]:
-    """The clients to match, by number, and those left out with the reason.
+    """The clients to match, by number; and those left out, each with the reason.
 
     Raises:
         MatchingError: no client that can be matched, or a bad one where on_bad is "raise".
         InputError: another `on_bad`.
     """
     if on_bad not in get_args(OnBad):
-        raise InputError(f"on_bad={on_bad!r} is none of {', '.join(map(repr, get_args(OnBad)))}")
+        raise InputError(f"on_bad={on_bad!r} is not known; it must be one of {', '.join(map(repr, get_args(OnBad)))}")
     if not len(clients):
         raise MatchingError("there are no clients to match; give one tensor (units × features) for each")
     bad = bad_clients(clients)
@@ -91,8 +93,8 @@ def _too_long(clients: dict[int, Tensor]) -> dict[int, str]:
         usual = sorted(found.values())[(len(found) - 1) // 2] if found else 0.0
         for j, length in found.items():
             if length > times * usual > 0:
-                told = f"has {what} length {length:.3g} where the median client's is {usual:.3g}"
-                bad[j] = f"{told}: its training diverged"
+                found_length = f"has {what} length {length:.3g} where the median client's is {usual:.3g}"
+                bad[j] = f"{found_length}: its training diverged"
     return bad
 
 

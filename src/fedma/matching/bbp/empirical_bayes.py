@@ -18,7 +18,7 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Spread:
-    """The clients' units around the prior mean, whatever slots they sit in.
+    """How the clients' units spread around the prior mean, which no assignment changes.
 
     Attributes:
         units: how many there are.
@@ -51,8 +51,7 @@ class Spread:
 def centred(prior: Prior, clients: Sequence[Tensor]) -> Prior:
     """The same with each feature's mean over all units as mu0.
 
-    A feature that is the same in all units, as a fresh normalisation's scale is, then tells no unit from another, as
-    it should.
+    A feature that is the same in all units, such as a fresh normalisation's scale, then has no say.
     """
     total = torch.stack([w.sum(0, dtype=torch.float64) for w in clients]).sum(0)
     return replace(prior, mean=(total / sum(map(len, clients))).numpy())
@@ -98,8 +97,8 @@ def learn(prior: Prior, spread: Spread, *, weight: Array, squares: Array) -> Pri
 def _maximise(prior: Prior, spread: Spread, weight: Array, squares: Array) -> tuple[float, float]:
     """One EM step: slot scale and unit scale.
 
-    A slot's value has posterior precision R = tau + weight / s and mean `prior mean + first / (s R)`, where first is
-    the sum whose square is in `squares`.
+    A slot's value has posterior precision R = tau + weight / s and mean `prior mean + sum / (s R)`. The square of that
+    sum is in `squares`.
     """
     s, n = prior.unit_scale, prior.repeat
     posterior = prior.tau + weight / s

@@ -1,4 +1,4 @@
-"""What a matching answers: which unit of which client sits in which slot of the global model."""
+"""The result of a matching: the slot of each unit of each client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The hyper-parameters of a matching: as the caller gave them, and as they are learnt.
 
-Inside, variances are precisions. The precision axis has one entry where no precision varies over the features
-(then sums over features are taken first, and everything is cheaper), and one entry per feature otherwise.
+Inside, variances are precisions. The precision axis has one entry per feature. Where no precision varies over the
+features it has a single entry: sums over features are then taken first, which is cheaper.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Prior:
 
     @property
     def repeat(self) -> int:
-        """How many features one entry of the precision axis stands for."""
+        """The number of features that share one entry of the precision axis."""
         return len(self.mean) // len(self.slot)
 
     def of(self, clients: Iterable[int]) -> "Prior":

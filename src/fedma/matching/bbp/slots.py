@@ -1,4 +1,4 @@
-"""The slots of the global model while clients come and go: their statistics, kept in place."""
+"""The slots of the global model during a matching: the sums, weights and owners that each assignment changes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,15 +30,15 @@ _SINGLE = (1e-24, 1e24)
 
 
 class Slots:
-    """The global units: sums, weights and owners, and the row in which each client's units sit.
+    """The slots: their sums, weights and owners, and the row of each client's units.
 
-    With values centred on the prior mean, slot i keeps S_i = Σ u_j (w_jl − mu0) and U_i = Σ u_j over its owners, u_j
-    being the client's *relative* precision: learning the scales of the prior changes neither. `sums` is rows ×
-    features, `weight` rows × precision axis. A slot keeps its row while others vanish; `rows` has the rows in use, in
-    the slots' order.
+    Values are centred on the prior mean. Slot i keeps S_i = Σ u_j (w_jl − mu0) and U_i = Σ u_j over its owners, where
+    u_j is the client's *relative* precision. Learning the scales of the prior changes neither. `sums` is rows ×
+    features, `weight` is rows × precision axis. A slot keeps its row while others vanish. `rows` holds the rows in use,
+    in the slots' order.
 
-    Clients are read one at a time and never copied as a whole. Where precisions do not vary over the features, a
-    client's products with a slot are computed again only after another client has moved in or out of it.
+    Clients are read one at a time and never copied as a whole. Where precisions do not vary over the features, products
+    are kept: those with a slot are computed again only after another client has joined or left it.
     """
 
     def __init__(self, clients: Sequence[Tensor], prior: Prior, scoring: Scoring) -> None:

@@ -1,4 +1,4 @@
-"""The sweeps of beta-Bernoulli process matching: each client in turn is assigned anew, given all others."""
+"""The sweeps of beta-Bernoulli process matching: each client in turn is reassigned, given all others."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ _FIRST_COLUMNS = 16
 
 
 def sweep(slots: Slots, order: Iterable[int]) -> bool:
-    """Assign each client anew, given all others.
+    """Reassign each client, given all others.
 
     Unless scored as by the reference code, a client moves only if that raises the objective.
 
@@ -45,7 +45,7 @@ def _choose(slots: Slots, client: int, before: Index | None) -> Index:
     if before is not None:
         column = np.full(len(slots.owners) + 1, OWN)  # its last entry is that of OWN
         column[rows] = np.arange(len(rows))
-        # Gains equal up to rounding move nobody, so that sweeps end and ties stay.
+        # Gains equal up to rounding move no client, so that sweeps end and ties stay.
         if _total(gains, best) <= _total(gains, column[before]) + slots.rounding * max(gains.max(), -gains.min()):
             return before
     return _rows(best, rows)
@@ -80,7 +80,7 @@ def _assign(gains: Array, limit: int | None, *, alone: int) -> Index:
 def _assign_ranked(gains: Array, limit: int | None) -> Index:
     """The reference's choice: a k-th new slot costs 2 log k more, and there are about 700 slots at most.
 
-    A dearer new slot is never used while a cheaper one is left, so only the first few are tried at first.
+    No new slot is used while one of a lower price is left, so only the first few are tried at first.
     """
     units, count = gains.shape
     fresh = min(units, max(_REFERENCE_WIDTH - count, 1) if limit is None else limit - count)

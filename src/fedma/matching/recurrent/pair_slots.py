@@ -1,4 +1,4 @@
-"""Seats for units whose worth depends on the seats of others: the state of a recurrent group while it is matched."""
+"""Slots, and pairs of slots, of a recurrent group during its refinement: the score of a unit depends on the others."""
 
 from collections.abc import Sequence
 
@@ -27,16 +27,16 @@ class SlotSums:
         self.clear(0)
 
     def clear(self, rows: int) -> None:
-        """Nobody is seated."""
+        """Take all clients out, and keep so many rows."""
         self.sums, self.weight = np.zeros((rows, len(self.prior.mean))), np.zeros((rows, len(self.prior.slot)))
 
     def put(self, client: int, rows: Index, sign: int = 1) -> None:
-        """Seat a client in these rows, or with sign -1 take it out of them."""
+        """Add a client to these rows; with sign -1, take it out of them."""
         self.sums[rows] += sign * self.values[client]
         self.weight[rows] += sign * self.prior.unit[client]
 
     def joining(self, client: int) -> tuple[Array, Array, Array]:
-        """What a vector v of the client brings in each row, as `slopes · v + curves · v² + prices`.
+        """The gain of a vector v of the client in each row: `slopes · v + curves · v² + prices`.
 
         Source: Wang et al. 2020, section 2, the cost of BBP-MAP with slot values integrated out.
         """
@@ -63,7 +63,7 @@ class SlotSums:
 
 
 class PairSlots:
-    """Where every client's units sit, and what that is worth."""
+    """The assignment of every client, and the objective."""
 
     def __init__(self, units: SlotSums, pairs: SlotSums, *, slots: int, gamma: float) -> None:
         if not 0 < gamma < np.inf:
@@ -73,7 +73,7 @@ class PairSlots:
         self.clear()
 
     def clear(self) -> None:
-        """Nobody is seated, nothing learnt."""
+        """Take all clients out, and forget what was learnt."""
         for block, rows in ((self.units, self.slots), (self.pairs, self.slots**2)):
             block.prior = block.guess
             block.clear(rows)
@@ -81,18 +81,18 @@ class PairSlots:
         self.owners = np.zeros(self.slots, dtype=np.int64)
 
     def assign(self, client: int, slots: Index) -> None:
-        """Seat a client that has no seats."""
+        """Assign a client that has no assignment."""
         self._put(client, slots, 1)
         self.assignments[client] = slots
 
     def release(self, client: int) -> Index:
-        """Take a client out; where it sat."""
+        """Take a client out; returns its assignment."""
         slots = self.assignments.pop(client)
         self._put(client, slots, -1)
         return slots
 
     def problem(self, client: int, slots: int) -> QuadraticAssignment:
-        """What seats among the first `slots` slots are worth to a client that has none."""
+        """The problem of assigning a client that was taken out to the first `slots` slots."""
         slopes, curves, prices = (part[:slots] for part in self.units.joining(client))
         gains = self.units.values[client] @ slopes.T + self.units.squares[client] @ curves.T
         gains += prices + self._popularity()[:slots]
@@ -109,7 +109,7 @@ class PairSlots:
         self.pairs.learn()
 
     def objective(self) -> float:
-        """Twice the log joint density of weights and seats, all clients being seated, up to a constant."""
+        """Twice the log joint density of weights and assignments, up to a constant; every client is assigned."""
         J, m = len(self.widths), self.owners[self.owners > 0]
         popularity = 2 * float(log_beta(m, J - m + 1).sum())
         popularity += 2 * len(m) * float(np.log(self.gamma))

@@ -1,4 +1,4 @@
-"""QuadraticAssignment assignment by Frank-Wolfe: where units go whose worth depends on where the others go."""
+"""Quadratic assignment by Frank–Wolfe: the score of a unit in a slot depends on the slots of the others."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ _GAP = 1e-9
 
 @dataclass(frozen=True)
 class QuadraticAssignment:
-    """What a map of units to slots, no slot twice, is worth. With unit l in slot s(l) and m in s(m):
+    """The score of an assignment of units to slots, no slot twice. With unit l in slot s(l) and m in s(m):
 
         Σ_l gains[l, s(l)] + Σ_lm { Σ_k left[k, l, m] right[k, s(l), s(m)] + prices[s(l), s(m)] }
 
@@ -22,7 +22,7 @@ class QuadraticAssignment:
         gains: units × slots.
         left: terms × units × units.
         right: terms × slots × slots.
-        prices: slots × slots, what it costs or brings that both are filled, by whichever units.
+        prices: slots × slots, the score of both being filled, by any units.
     """
 
     gains: Array
@@ -31,11 +31,11 @@ class QuadraticAssignment:
     prices: Array
 
     def value(self, slots_of: Index) -> float:
-        """What this map is worth."""
+        """The score of this assignment."""
         return self._value(slots_of, self._slope(slots_of))
 
     def maximise(self, start: Index | None = None) -> tuple[Index, float]:
-        """The best map met on the way up from this one, or from the middle of all maps; and its value.
+        """Climb from this assignment, or from the middle of all; returns the best one met and its score.
 
         The ascent is over all matrices whose rows sum to one and columns to at most one.
 

@@ -49,14 +49,14 @@ def refine(
 ) -> Refinement:
     """Better slots for the units of a recurrent group, by what they read of each other.
 
-    The objective is that of `fedma.match` with hyper="empirical" and one more term of the same kind. A recurrent
-    weight joins two slots: for each pair (slot to, slot from) and each gate, a value is drawn from N(mean, spread),
-    and the weight of a client that owns both slots from N(that value, noise). Mean (one per gate), spread and noise
-    are learnt as mu0, sigma0 and sigma are; the values are integrated out.
+    The objective is that of `fedma.match` with hyper="empirical", with one more term of the same kind. A recurrent
+    weight joins two slots. For each pair (slot to, slot from) and each gate, a value is drawn from N(mean, spread). The
+    weight of a client that owns both slots is drawn from N(that value, noise). Mean (one per gate), spread and noise
+    are learnt as mu0, sigma0 and sigma are. The values are integrated out.
 
-    Clients are seated afresh, one after the other, each by a quadratic assignment against those seated before; if
-    the assignments given score better, these are kept instead. Then sweeps over all clients in random order, until
-    nobody moves: one is taken out and seated again, where that raises the objective.
+    Clients are first assigned one after the other, each by a quadratic assignment against those before it. If the given
+    assignments score better, they are kept instead. Then sweeps in random order follow until no client moves: each
+    client is taken out, and assigned where that raises the objective.
 
     Args:
         inputs: units × features of each client: input-to-hidden weights and biases, as given to `match`.
@@ -128,7 +128,7 @@ def gates(
 
 
 def _begin(pair_slots: PairSlots, given: Sequence[Index]) -> list[float]:
-    """Seat the clients afresh, or as given if that is worth more; the objectives of the latter and of the choice."""
+    """Assign the clients from nothing, or as given if that scores better; returns the objectives given and chosen."""
     for client, slots_of in enumerate(given):
         pair_slots.assign(client, slots_of)
     pair_slots.learn()
@@ -151,9 +151,10 @@ def _begin(pair_slots: PairSlots, given: Sequence[Index]) -> list[float]:
 
 
 def _reassign(pair_slots: PairSlots, client: int, *, starts: int) -> bool:
-    """Seat one client again, all others being seated; whether it moved, which raises the objective.
+    """Reassign one client, given all others; returns whether it moved, which raises the objective.
 
-    Climbs from where it sits, and with two starts from the middle of all maps too: the longer way, which pays once.
+    It climbs from its present assignment. With two starts it also climbs from the middle of all assignments: that takes
+    longer, and pays once.
     """
     before = pair_slots.release(client)
     problem = pair_slots.problem(client, pair_slots.slots)

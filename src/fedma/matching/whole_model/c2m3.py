@@ -23,10 +23,10 @@ def c2m3(
 ) -> dict[str, tuple[Tensor, ...]]:
     """Per group, for each client the slot of each of its units: LongTensor (units), or (blocks…, units).
 
-    Maximises Σ_{j<k} ⟨P_j w_j, P_k w_k⟩ over the clients' permutations of all groups together; a common order of slots
-    makes every composition of two clients' permutations agree. Permutations are relaxed to doubly stochastic matrices,
-    an assignment for each client and group gives the direction, the step along it is the exact maximum of the
-    objective, a polynomial; the matrices are rounded by an assignment in the end.
+    Maximises Σ_{j<k} ⟨P_j w_j, P_k w_k⟩ over the clients' permutations of all groups together. A common order of slots
+    makes every composition of two clients' permutations agree. Permutations are relaxed to doubly stochastic matrices.
+    An assignment for each client and group gives the direction. The step along it is the exact maximum of the
+    objective, which is a polynomial. In the end an assignment rounds the matrices.
 
     Args:
         models: each client's tensors.
@@ -64,7 +64,7 @@ _ENOUGH = 1e-6
 
 
 def _start(tensors: Sequence[Weights], graph: UnitGraph, widths: Widths) -> list[Aligned]:
-    """The clients in place, or each assigned to the first one layer by layer: whichever agree more."""
+    """The clients in their own order, or assigned to the first one layer by layer: those that agree more."""
     here = [Aligned.at(own, own_numbers(graph, widths, widths), graph, widths) for own in tensors]
     there = [here[0], *(layerwise(client, here[0].aligned, graph) for client in here[1:])]
     return max(here, there, key=lambda clients: agreement([client.aligned for client in clients]))

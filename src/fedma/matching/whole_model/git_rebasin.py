@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedma.matching.assignment import original_order, own_numbers
 from fedma.matching.features import incoming
-from fedma.matching.slices import blocks_first, inner, telling
+from fedma.matching.slices import blocks_first, comparable, inner
 from fedma.matching.whole_model.weights import assign, checked, inner_product, products, widest
 from fedma.seeds import generator
 from fedma.units import UnitGraph, Weights
@@ -20,8 +20,8 @@ def rebasin(
 ) -> dict[str, tuple[Tensor, ...]]:
     """Per group, for each client the slot of each of its units: LongTensor (units), or (blocks…, units).
 
-    Maximises ‖Σ_j P_j w_j‖², the squared norm of the sum of the aligned clients, by coordinate ascent: one assignment
-    for one client and group at a time, all else held, its units' products with the sum of the other clients as gains,
+    Maximises ‖Σ_j P_j w_j‖², the squared norm of the sum of the aligned clients, by coordinate ascent. One client and
+    group is assigned at a time, all else held. The gains are its units' products with the sum of the other clients,
     over every place of every tensor. Blocks are assigned by the best that their inner units can do.
 
     Args:
@@ -30,9 +30,9 @@ def rebasin(
         widths: each client's units per group. The widest client's are the slots; a narrower client has none of its
             units in some of them.
         seed: decides in which order clients and groups are visited.
-        sweeps: passes over the clients at most; ends when no client moves. The first one, widest client first, joins
-            each client to those before it, once from where its units are and once layer by layer, and keeps the
-            better; from then on the objective never falls.
+        sweeps: the most passes over the clients; they end when no client moves. The first pass takes the widest client
+            first and joins each client to those before it. It tries two starts, the present order and layer by layer,
+            and keeps the better. After it the objective never falls.
 
     Returns:
         Assignments as those of `match_group`: blocks in global order.
@@ -147,7 +147,7 @@ def _twice(graph: UnitGraph, group: str) -> set[str]:
 
 
 def _step(client: Aligned, others: Weights, graph: UnitGraph, group: str) -> Aligned | None:
-    """The client with one group assigned anew, or None where that gains nothing."""
+    """The client with one group reassigned, or None where that gains nothing."""
     assignments = _best(client, others, graph, group, graph.groups)
     if all(torch.equal(own, client.assignments[name]) for name, own in assignments.items()):
         return None
@@ -162,19 +162,19 @@ def _step(client: Aligned, others: Weights, graph: UnitGraph, group: str) -> Ali
 def _best(client: Aligned, others: Weights, graph: UnitGraph, group: str, settled: Iterable[str]) -> dict[str, Tensor]:
     """The assignment of largest gain for a group, settled ones held; groups inside it go with their best."""
     inside = [] if graph.groups[group].per else inner(graph, group)
-    places = telling(graph, group, names=client.tensors, settled=set(settled) - set(inside))
+    places = comparable(graph, group, names=client.tensors, settled=set(settled) - set(inside))
     gain = products(client.aligned, others, graph, group, places=places, widths=client.wide)
-    told = bool(places)
+    compared = bool(places)
     options = {}
     for name in inside:
-        places = telling(graph, name, names=client.tensors, settled={*settled, group})
-        told |= bool(places)
+        places = comparable(graph, name, names=client.tensors, settled={*settled, group})
+        compared |= bool(places)
         each = products(client.aligned, others, graph, name, places=places, widths=client.wide, across=group)
         dim = graph.groups[name].per.index(group)
         slots = client.assignments[name].movedim(dim, 0).unsqueeze(1).expand(*each.shape[:-2], -1)
         options[name] = _reassigned(each, slots)
         gain += _gains(each, slots).gather(-1, options[name].unsqueeze(-1)).flatten(2).sum(-1)
-    if not told:
+    if not compared:
         later = graph.groups.keys() - {*settled, group}
         mine, theirs = (
             incoming(own, graph, group, names=client.tensors, widths=client.wide, later=later).double()

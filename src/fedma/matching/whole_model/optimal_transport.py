@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedma.errors import MatchingError, MissingExtra
 from fedma.matching.features import incoming, left_in_place
-from fedma.matching.slices import blocks_first, inner, rows, telling, transform
+from fedma.matching.slices import blocks_first, comparable, inner, rows, transform
 from fedma.matching.whole_model.weights import checked, compared
 from fedma.units import UnitGraph, Weights
 from fedma.units.layout import Widths
@@ -51,11 +51,11 @@ def transported(
         MatchingError: no client; weights that are not finite; a group of different widths that no tensor tells apart.
         MissingExtra: POT is not installed.
 
-    Source: OT fusion (Singh & Jaggi, NeurIPS 2020), algorithm 1. Departures: where widths differ, what reads a unit is
-        divided among its parts (columns sum to 1) while what makes it is averaged (rows sum to 1). The paper averages
-        both, and so shrinks or inflates sums. Running statistics are averaged as what makes a unit. Blocks are compared
-        by the best that their inner units can do. Units that only tensors of several unmatched groups tell apart are
-        compared by second moments, as in `incoming`.
+    Source: OT fusion (Singh & Jaggi, NeurIPS 2020), algorithm 1. Departures: where widths differ, what makes a
+        unit is averaged (rows sum to 1). What reads it is divided among its parts (columns sum to 1). The paper
+        averages both, and so shrinks or inflates sums. Running statistics are averaged as what makes a unit. Blocks are
+        compared by the best that their inner units can do. Units that only tensors of several unmatched groups
+        distinguish are compared by second moments, as in `incoming`.
     """
     checked(models, graph)
     moved = [dict(models[0])]
@@ -146,7 +146,7 @@ def _incoming(
     widths: tuple[Widths, Widths],
 ) -> list[Tensor]:
     """Each model's rows of units at the places that make them (that read them where no other is known), or nothing."""
-    places = telling(graph, group, names=pair[1], settled=settled)
+    places = comparable(graph, group, names=pair[1], settled=settled)
     made = [place for place in places if place.role == "out"] or places
     return [
         torch.cat([rows(model[p.tensor], graph, p, group=group, widths=own) for p in made], dim=-1)
