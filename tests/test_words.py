@@ -30,7 +30,11 @@ MAY_STAND_TWICE = {"Kind", "Rule", "Run", "Source"}
 
 
 def test_words_that_were_given_up_stay_away() -> None:
-    texts = {path: path.read_text("utf-8").lower() for path in [*FILES, *(ROOT / "docs").rglob("*.md")]}
+    texts = {
+        path: path.read_text("utf-8").lower()
+        for path in [*FILES, *(ROOT / "docs").rglob("*.md")]
+        if "decisions" not in path.parts
+    }
     found = [
         f"{path.relative_to(ROOT)}: {word} (say {better})"
         for path, text in texts.items()

@@ -159,7 +159,7 @@ def test_data_that_were_given_are_asked_for(tmp_path: Path) -> None:
     with torch.no_grad():
         states = model.lstm(model.embedding(test.inputs))[0][:, -1, 0]
     assert slot.samples[0] == int(states.argmax())
-    assert found.told(0) == f"{' '.join(map(str, test.inputs[0].tolist()))} → {int(test.labels[0])}"
+    assert found.shown(0) == f"{' '.join(map(str, test.inputs[0].tolist()))} → {int(test.labels[0])}"
 
 
 @pytest.fixture

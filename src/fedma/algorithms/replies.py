@@ -86,11 +86,12 @@ class Fault:
 def sift(asks: Sequence[Ask], replies: Sequence[Reply], expected: Expected) -> tuple[list[Reply], list[Fault]]:
     """The replies that can be used, in the order of the asks, and what is wrong with the others.
 
-    Of several good replies of one client the first counts. A reply whose parameters (or whose running statistics) are
-    more than 30 times as large as the median client's, root mean square, is refused as `fedma.matching.bad_clients`
-    refuses units: it would outweigh all the others. Who trained on more samples than the median client may be as many
-    times larger still: weights that start at zero are as large as they were trained long. Who has not replied has no
-    fault.
+    Of several good replies of one client the first counts. A client that has not replied has no fault.
+
+    A reply is refused if its parameters, or its running statistics, are more than 30 times as large as the median
+    client's (root mean square): it would outweigh all others. `fedma.matching.bad_clients` refuses units likewise.
+    The bound grows with the samples that a client has seen, relative to the median client. Weights that start at zero
+    grow with training.
     """
     asked = {ask.client: ask for ask in asks}
     good: dict[int, Reply] = {}
