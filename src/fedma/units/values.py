@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
 
 from fedma.units.axes import Symbol
@@ -14,9 +15,17 @@ Shape = tuple[int, ...]
 
 @dataclass
 class Memory:
-    """What the views of one tensor share: whether all its entries are equal, so that it constrains nothing."""
+    """What the views of one tensor share.
+
+    Attributes:
+        uniform: whether all entries are equal, so that they constrain nothing.
+        computed: whether something computed from the inputs was written to it.
+        blank: whether nothing was written to it yet, so that its entries mean nothing.
+    """
 
     uniform: bool = False
+    computed: bool = False
+    blank: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,9 @@ class Value:
 
     Attributes:
         shape: lengths of the axes.
-        weight: made from the model's parameters and constants alone; such values remember whose axes they show.
+        own: made from the model's parameters and constants alone; such values remember whose axes they show.
         memory: shared with its views.
+        dtype: of the entries, where it is known.
         deferred: set while nobody has used the value as a whole.
     """
 
@@ -57,10 +67,16 @@ class Value:
         deferred: Deferred | None = None,
     ) -> None:
         self.shape = shape if symbols is None else tuple(symbol.size for symbol in symbols)
-        self.weight = weight
+        self.own = weight
         self.memory = memory or Memory()
+        self.dtype: torch.dtype | None = None
         self.deferred = deferred
         self._symbols = symbols
+
+    @property
+    def weight(self) -> bool:
+        """Whether it is made from the model's parameters and constants alone."""
+        return self.own and not self.memory.computed
 
     @property
     def settled(self) -> bool:

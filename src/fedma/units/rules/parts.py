@@ -24,7 +24,8 @@ def cat(op: Call) -> Symbols:
 def stack(op: Call) -> Value:
     """Along a new axis; the parts need not agree until someone uses the stack as a whole."""
     parts: list[Value] = op["tensors"]
-    memory = Memory(all(part.memory.uniform for part in parts))
+    memories = {id(part.memory) for part in parts}
+    memory = Memory(parts[0].memory.uniform and len(memories) == 1)
     return stacked([part.symbols for part in parts], op["dim"] % (len(parts[0]) + 1), memory)
 
 
@@ -71,6 +72,8 @@ def slice_(op: Call) -> Symbols:
     symbols = list(x.symbols)
     if length == size:
         return x.symbols
+    if length == 0:
+        return (*symbols[:axis], leaf(0), *symbols[axis + 1 :])
     if op.args.get("step", 1) != 1 or not isinstance(before, int):
         pin(x[axis], "strided slice")
         symbols[axis] = leaf(length, pinned="strided slice")

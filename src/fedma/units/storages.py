@@ -1,0 +1,94 @@
+"""Which tensors show the same memory: known by its address, not by the Python objects that come and go."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+
+@dataclass(eq=False)
+class Storage:
+    """Memory that tensors show.
+
+    Attributes:
+        number: of this memory.
+        start: address of its first byte.
+        size: in bytes.
+        owner: tells when it was given back; or the tensor itself, for one that shows no memory of the plain kind.
+        constant: whether nothing in it was computed from parameters or inputs.
+    """
+
+    number: int
+    start: int
+    size: int
+    owner: StorageWeakRef | Tensor
+    constant: bool = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether the memory was given back, or moved, so that its address may mean another by now."""
+        if isinstance(self.owner, Tensor):
+            return False
+        memory = torch.UntypedStorage._new_with_weak_ptr(self.owner.cdata)
+        return memory is None or (memory.data_ptr() or self.start) != self.start
+
+
+class Storages:
+    """All memory met so far."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[int, Storage] = {}
+        self._count = 0
+
+    def find(self, tensor: Tensor) -> Storage | None:
+        """The memory that a tensor shows, if it is known."""
+        found = self._by_address.get(_address(tensor))
+        return None if found is None or found.gone else found
+
+    def __getitem__(self, tensor: Tensor) -> Storage:
+        """The memory of a tensor that is known."""
+        return self._by_address[_address(tensor)]
+
+    def around(self, tensor: Tensor) -> Storage | None:
+        """The known memory in the midst of which a tensor's own begins."""
+        address = _address(tensor)
+        inside = (s for s in self._by_address.values() if s.start < address < s.start + s.size and not s.gone)
+        return next(inside, None)
+
+    def add(self, tensor: Tensor, *, constant: bool = False) -> Storage:
+        """The memory that a tensor shows, met for the first time."""
+        plain = is_plain(tensor)
+        memory = tensor.untyped_storage() if plain else None
+        owner = tensor if memory is None else StorageWeakRef(memory)
+        size = 0 if memory is None else memory.nbytes()
+        found = Storage(self._count, _address(tensor), size, owner, constant)
+        self._by_address[found.start] = found
+        self._count += 1
+        return found
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is a window on memory (no sparse or nested one, say)."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
+def is_allocated(tensor: Tensor) -> bool:
+    """Whether PyTorch itself allocated the memory (not NumPy, say)."""
+    return is_plain(tensor) and tensor.untyped_storage().resizable()
+
+
+def window(tensor: Tensor) -> Hashable:
+    """What tells apart two tensors that show the same memory."""
+    if not is_plain(tensor):
+        return None
+    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
+
+
+def _address(tensor: Tensor) -> int:
+    """The address of the first byte; a number below zero where there is none."""
+    if not is_plain(tensor):
+        return -id(tensor)
+    memory = tensor.untyped_storage()
+    return memory.data_ptr() or -memory._cdata
