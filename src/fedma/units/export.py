@@ -126,6 +126,9 @@ class _Walk:
                 _leaves_torch(args, kwargs)
             return results
         values = self.tracer.apply(node.target, args, kwargs, shapes, where=_path(node))
+        for value, made in zip(values, results if isinstance(results, list | tuple) else [results], strict=True):
+            if value is not None:
+                value.dtype = made.dtype
         return values if several else values[0]
 
     def _nested(self, node: fx.Node, args: list[Any]) -> Any:

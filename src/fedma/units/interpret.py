@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from fedma.units import registry
 from fedma.units.axes import pin, unify
 from fedma.units.inputs import own_all
-from fedma.units.program import Held, Operation, Program, Ref
+from fedma.units.program import READ, Held, Operation, Program, Ref
 from fedma.units.tracer import Tracer
 from fedma.units.values import Memory, Value
 
@@ -83,6 +83,9 @@ class _Reader:
         held = self.program.tensors[number]
         value.dtype = held.dtype
         value.memory = self._memories.setdefault(held.storage, value.memory)
+        value.memory.values.append(value)
+        if value.memory.pinned:
+            _pin([value], value.memory.pinned)
         self._values[number] = value
         return value
 
@@ -98,16 +101,28 @@ class _Reader:
         given = [self._value(number) for number in operation.given]
         for number, value in zip(operation.given, given, strict=True):
             self._judge(value, operation.constants.get(number))
-        if operation.leaves:
-            _pin(given, operation.leaves)
-        if any(self.program.tensors[number].repeats for number in operation.written):
-            _pin(given, "written where several entries are one in memory")
-        if operation.op is not None and (operation.results or operation.written):
+        if operation.leaves == READ:
+            _pin(given, READ)
+        elif operation.leaves:
+            self._expose(operation.given, operation.leaves)
+        if operation.op is not None and not self._shows_what_is_known(operation):
             self._apply(operation)
+
+    def _shows_what_is_known(self, operation: Operation) -> bool:
+        """Whether an operation only looks at memory in a way that another has looked at it before."""
+        return not operation.written and all(number in self._values for number in operation.results)
+
+    def _expose(self, numbers: Iterable[int], why: str) -> None:
+        for number in numbers:
+            self._value(number).memory.pin(why)
 
     def _apply(self, operation: Operation) -> None:
         """Tell the tracer, and keep what it says of tensors that are new."""
         tensors = self.program.tensors
+        if any(tensors[number].repeats for number in operation.written):
+            self._expose(operation.given, "written where several entries are one in memory")
+        if operation.written and registry.find(registry.name_of(operation.op)) is None:
+            self._expose(operation.written, f"no rule for {registry.name_of(operation.op)}")
         args, kwargs = pytree.tree_map_only(Ref, self._of, (operation.args, operation.kwargs))
         shapes = [None if number is None else tensors[number].shape for number in operation.results]
         whole = all(tensors[number].whole for number in operation.written)
@@ -122,10 +137,10 @@ class _Reader:
     @staticmethod
     def _judge(value: Value, equal: bool | None) -> None:
         """Compare what is claimed of a tensor's entries with what they were."""
-        if value.memory.uniform and not equal:
+        if value.memory.uniform and not value.memory.blank and not equal:
             value.memory.uniform = False
             if equal is not None:
-                _pin([value], "constant")
+                value.memory.pin("constant")
 
 
 def _pin(values: Iterable[Value], why: str) -> None:

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 Shape = tuple[int, ...]
+READ = "read by Python code"
+"""Why a tensor's units stay in place whose entries become numbers."""
 Kind = Literal["own", "input", "constant", "made"]
 
 

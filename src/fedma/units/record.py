@@ -13,12 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedma.units import interpret, registry
 from fedma.units.inputs import Inputs
-from fedma.units.program import Held, Kind, Operation, Program, Ref, Shape
+from fedma.units.program import READ, Held, Kind, Operation, Program, Ref, Shape
 from fedma.units.state import tensors, unsaved
 from fedma.units.storages import Storage, Storages, is_allocated, is_plain, window
 from fedma.units.tracer import Tracer
 
-READ = "read by Python code"
 EXPOSED = "its memory is read outside PyTorch"
 CONSTANT_LIMIT = 10_000_000
 """Constants with more entries than this are not searched for axes along which they are uniform."""

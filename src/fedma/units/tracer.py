@@ -134,8 +134,8 @@ class Tracer:
         for result in results if view and inputs else ():
             if result is not None:
                 result.memory = inputs[0].memory
-        for target, result in _pairs(op, targets, results):
-            self._overwrite(target, result, moved=rule.view, whole=whole)
+        for target, result in () if rule.view else _pairs(op, targets, results):
+            self._overwrite(target, result, whole=whole)
         return results
 
     def use(self, value: Value) -> None:
@@ -172,11 +172,9 @@ class Tracer:
             result = tuple(Symbol(symbol.segments) for symbol in result)
         return self.note(Value(result, weight=weight, memory=replace(memory)))
 
-    def _overwrite(self, target: Value, result: Value, *, moved: bool, whole: bool) -> None:
+    def _overwrite(self, target: Value, result: Value, *, whole: bool) -> None:
         """An operation in place: the tensor, and all its views, now hold the result."""
-        if moved:
-            target.symbols = result.symbols
-        if moved or target.shape != result.shape:
+        if target.shape != result.shape:
             return
         for old, new in zip(target.symbols, result.symbols, strict=True):
             unify(old, new)

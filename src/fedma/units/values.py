@@ -1,13 +1,13 @@
 """What is known of a tensor on its way through a model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from fedma.units.axes import Symbol
+from fedma.units.axes import Symbol, pin
 
 Symbols = tuple[Symbol, ...]
 Shape = tuple[int, ...]
@@ -21,11 +21,22 @@ class Memory:
         uniform: whether all entries are equal, so that they constrain nothing.
         computed: whether something computed from the inputs was written to it.
         blank: whether nothing was written to it yet, so that its entries mean nothing.
+        pinned: why everything in it must stay in place; empty where it need not.
+        values: the tensors that show it.
     """
 
     uniform: bool = False
     computed: bool = False
     blank: bool = False
+    pinned: str = ""
+    values: list["Value"] = field(default_factory=list)
+
+    def pin(self, why: str) -> None:
+        """Everything in it stays in place, whoever shows it."""
+        self.pinned = self.pinned or why
+        for value in self.values:
+            for symbol in value.symbols:
+                pin(symbol, why)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from fedma.units.registry import names, rule
 from fedma.units.values import Symbols
 
 ELEMENTWISE = names("""
-__and__ __lshift__ __or__ __rshift__ __xor__ _autocast_to_full_precision _autocast_to_reduced_precision _conj
+__and__ __lshift__ __or__ __rshift__ __xor__ _neg_view _autocast_to_full_precision _autocast_to_reduced_precision _conj
 _prelu_kernel _unsafe_copy abs absolute acos acosh add addcdiv addcmul angle arccos arcsin arctan arctan2 asin asinh
 atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
 clamp_max clamp_min clip complex conj copy copysign cos cosh cosine deg2rad digamma div divide double elu eq erf erfc

@@ -101,6 +101,40 @@ def split_(op: Call) -> list[Symbols | None]:
     return [tuple(part if d == axis else symbol for d, symbol in enumerate(x.symbols)) for part in parts]
 
 
+@rule("slice_scatter")
+def slice_scatter(op: Call) -> Symbols:
+    """A copy whose consecutive positions along one axis are others."""
+    x, source, axis = op["self"], op["src"], op["dim"] % len(op["self"])
+    size, length, start = x.shape[axis], source.shape[axis], op["start"] or 0
+    symbols = [own if d == axis else unify(own, source[d]) for d, own in enumerate(x.symbols)]
+    if length in (0, size):
+        symbols[axis] = source[axis] if length else x[axis]
+    elif op["step"] != 1 or not isinstance(start, int):
+        op.pin([x[axis], source[axis]], "strided slice")
+    else:
+        start = min(max(start + size if start < 0 else start, 0), size)
+        before, _, after = split(x[axis], [start, length, size - start - length])
+        symbols[axis] = concat(before, source[axis], after)
+    return tuple(symbols)
+
+
+@rule("select_scatter")
+def select_scatter(op: Call) -> Symbols:
+    """A copy whose entries at one position are others."""
+    x, source, axis = op["self"], op["src"], op["dim"] % len(op["self"])
+    pin(x[axis], "selected")
+    rest = iter(source.symbols)
+    return tuple(own if d == axis else unify(own, next(rest)) for d, own in enumerate(x.symbols))
+
+
+@rule("diagonal_scatter", "as_strided_scatter")
+def scattered(op: Call) -> Symbols:
+    """A copy whose entries at some places are others: everything stays."""
+    for value in op.values:
+        op.pin(value.symbols, op.name)
+    return op.fixed(op.shape, op.name)
+
+
 @rule("constant_pad_nd", "pad")
 def pad(op: Call) -> Symbols:
     """Equal entries before and after; other ways of padding depend on the order along the axis."""
