@@ -5,16 +5,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from fedma.units import registry
 from fedma.units.axes import pin, unify
 from fedma.units.inputs import own_all
 from fedma.units.program import READ, Held, Operation, Program, Ref
 from fedma.units.tracer import Tracer
-from fedma.units.values import Memory, Value
+from fedma.units.values import Memory, Value, mapped
 
-BLIND = "a tensor appeared that was made out of sight (in another thread?)"
+BLIND = "something was computed out of sight (in another thread?)"
 
 
 def read(program: Program, model: nn.Module) -> Tracer:
@@ -82,10 +81,7 @@ class _Reader:
         """A tensor met for the first time; what is known of its memory is shared."""
         held = self.program.tensors[number]
         value.dtype = held.dtype
-        value.memory = self._memories.setdefault(held.storage, value.memory)
-        value.memory.values.append(value)
-        if value.memory.pinned:
-            _pin([value], value.memory.pinned)
+        value.share(self._memories.setdefault(held.storage, value.memory))
         self._values[number] = value
         return value
 
@@ -105,12 +101,8 @@ class _Reader:
             _pin(given, READ)
         elif operation.leaves:
             self._expose(operation.given, operation.leaves)
-        if operation.op is not None and not self._shows_what_is_known(operation):
+        if operation.written or not self._values.keys() >= set(operation.results) - {None}:
             self._apply(operation)
-
-    def _shows_what_is_known(self, operation: Operation) -> bool:
-        """Whether an operation only looks at memory in a way that another has looked at it before."""
-        return not operation.written and all(number in self._values for number in operation.results)
 
     def _expose(self, numbers: Iterable[int], why: str) -> None:
         for number in numbers:
@@ -121,9 +113,7 @@ class _Reader:
         tensors = self.program.tensors
         if any(tensors[number].repeats for number in operation.written):
             self._expose(operation.given, "written where several entries are one in memory")
-        if operation.written and registry.find(registry.name_of(operation.op)) is None:
-            self._expose(operation.written, f"no rule for {registry.name_of(operation.op)}")
-        args, kwargs = pytree.tree_map_only(Ref, self._of, (operation.args, operation.kwargs))
+        args, kwargs = mapped(Ref, self._of, (operation.args, operation.kwargs))
         shapes = [None if number is None else tensors[number].shape for number in operation.results]
         whole = all(tensors[number].whole for number in operation.written)
         made = self.tracer.apply(operation.op, args, kwargs, shapes, where=operation.where, whole=whole)

@@ -1,14 +1,15 @@
 """A forward pass written down: every operation in order, what it was given and what it made, and in which memory."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-Shape = tuple[int, ...]
+from fedma.units.values import Shape, flat
+
 READ = "read by Python code"
 """Why a tensor's units stay in place whose entries become numbers."""
 Kind = Literal["own", "input", "constant", "made"]
@@ -78,7 +79,7 @@ class Operation:
     """
 
     op: Any
-    args: tuple[Any, ...]
+    args: list[Any]
     kwargs: dict[str, Any]
     results: tuple[int | None, ...]
     written: tuple[int, ...] = ()
@@ -86,10 +87,10 @@ class Operation:
     constants: Mapping[int, bool] = field(default_factory=dict)
     leaves: str = ""
 
-    @property
+    @functools.cached_property
     def given(self) -> list[int]:
         """Numbers of the tensors among the arguments, in order."""
-        return [leaf.number for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Ref)]
+        return [leaf.number for leaf in flat((self.args, self.kwargs)) if isinstance(leaf, Ref)]
 
 
 @dataclass
@@ -101,7 +102,8 @@ class Program:
         operations: in the order in which they ran.
         outputs: numbers of the tensors that the model gave back.
         layers: own tensors that a recurrent layer is about to use, by the number of its first operation.
-        blind: whether a tensor appeared that something made out of sight (another thread, say).
+        blind: whether something was made, or written to, out of sight (by another thread, say).
+        unseen: whether memory changed hands in a way that an exported graph would not show.
     """
 
     tensors: list[Held] = field(default_factory=list)
@@ -109,6 +111,7 @@ class Program:
     outputs: list[int] = field(default_factory=list)
     layers: dict[int, list[int]] = field(default_factory=dict)
     blind: bool = False
+    unseen: bool = False
 
     def live(self, reads: Callable[[Operation], Iterable[int]] = lambda operation: operation.given) -> Iterator[int]:
         """Numbers of the operations that the outputs depend on, or whose arguments leave PyTorch, in order.

@@ -1,8 +1,10 @@
 """Front end one: a recording of one forward pass, operation by operation, which any model that runs allows."""
 
 import contextlib
+import functools
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,10 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedma.units import interpret, registry
 from fedma.units.inputs import Inputs
-from fedma.units.program import READ, Held, Kind, Operation, Program, Ref, Shape
+from fedma.units.program import READ, Held, Kind, Operation, Program, Ref
 from fedma.units.state import tensors, unsaved
 from fedma.units.storages import Storage, Storages, is_allocated, is_plain, window
 from fedma.units.tracer import Tracer
+from fedma.units.values import Shape, flat, mapped
 
 EXPOSED = "its memory is read outside PyTorch"
 CONSTANT_LIMIT = 10_000_000
@@ -39,7 +42,8 @@ def record(model: nn.Module, inputs: Inputs) -> Program:
     if recorder.strangers:
         before = {tensor.data_ptr() for tensor in recorder.strangers}
         again = _run(model, inputs)
-        recorder.program.blind = any(tensor.data_ptr() not in before for tensor in again.strangers)
+        recorder.program.blind |= any(tensor.data_ptr() not in before for tensor in again.strangers)
+        recorder.program.unseen |= recorder.program.blind
     return recorder.program
 
 
@@ -50,9 +54,9 @@ def _run(model: nn.Module, inputs: Inputs) -> "Recorder":
         recorder.own(name, tensor, constant=id(tensor) in fixed)
     for tensor in _tensors((inputs.args, inputs.kwargs)):
         recorder.note(tensor, "input")
-    with torch.no_grad(), _unfused(), _paths(model, recorder), _Exits(recorder), recorder:
+    with torch.no_grad(), _unfused(), _paths(model, recorder), _threads(recorder), _Exits(recorder), recorder:
         result = model(*inputs.args, **inputs.kwargs)
-    recorder.program.outputs = [recorder.number(tensor) for tensor in _tensors(result)]
+    recorder.end(_tensors(result))
     return recorder
 
 
@@ -94,7 +98,9 @@ class Recorder(TorchDispatchMode):
 
     def note(self, tensor: Tensor, kind: Kind, /, *, constant: bool = False, **facts: Any) -> int:
         """A number for a tensor that is met for the first time."""
-        storage = self._storages.find(tensor) or self._storages.add(tensor, constant=constant)
+        fresh = kind in ("made", "input")
+        storage = self._storages.find(tensor) or self._storages.add(tensor, constant=constant, fresh=fresh)
+        storage.wrote(tensor)
         number = self._numbers.setdefault(storage, {})[window(tensor)] = len(self.program.tensors)
         strides, offset = (tensor.stride(), int(tensor.storage_offset())) if is_plain(tensor) else ((), 0)
         shape = tuple(tensor.shape) if not tensor.is_nested else ()
@@ -102,15 +108,29 @@ class Recorder(TorchDispatchMode):
         self.program.tensors.append(Held(kind, shape, strides, offset, storage.number, whole, tensor.dtype, **facts))
         return number
 
+    def end(self, outputs: list[Tensor]) -> None:
+        """The model gave these back."""
+        self.program.outputs = [self.number(tensor) for tensor in outputs]
+        self.program.blind |= any(self._storages[tensor].hides(tensor) for tensor in outputs)
+        self.program.unseen |= self.program.blind
+
     def leaves(self, numbers: Iterable[int], why: str) -> None:
         """These tensors become something that no operation shows."""
-        refs = tuple(Ref(number) for number in numbers)
+        refs = [Ref(number) for number in numbers]
         self.program.operations.append(Operation(None, refs, {}, (), where=self._where, leaves=why))
+
+    def rebound(self, tensor: Tensor, times: int = 0) -> None:
+        """A tensor shows other memory from now on."""
+        if self._known(tensor) is None:
+            self._met(tensor, expected=True)
+        self._storages[tensor].wrote(tensor, times)
+        self.program.unseen = True
 
     def expose(self, tensor: Tensor) -> None:
         """All that shares a tensor's memory leaves the sight of PyTorch."""
         self.number(tensor)
         self.leaves(self._numbers[self._storages[tensor]].values(), EXPOSED)
+        self.program.unseen = True
 
     @property
     def _where(self) -> str:
@@ -125,7 +145,7 @@ class Recorder(TorchDispatchMode):
         storage = self._storages.find(tensor) or self._storages.around(tensor)
         if storage is not None:
             self.leaves(self._numbers[storage].values(), EXPOSED)
-        elif not expected and is_allocated(tensor):
+        elif not expected and tensor.dim() and is_allocated(tensor):
             self.strangers.append(tensor)
         free = _free(tensor) if storage is None else (False,) * tensor.dim()
         return self.note(tensor, "constant", constant=storage is None, tensor=tensor, free=free)
@@ -140,26 +160,28 @@ class Recorder(TorchDispatchMode):
         name = registry.name_of(func)
         if name == "set":
             result = func(*args, **kwargs)
-            if self._known(result) is None:
-                self._met(result, expected=True)
+            self.rebound(result, times=1)
             return result
         if name == "lift_fresh" and self._known(args[0]) is None:
             self._met(args[0], expected=True)
-        args_, kwargs_ = pytree.tree_map_only(Tensor, lambda tensor: Ref(self.number(tensor)), (tuple(args), kwargs))
-        given = _tensors((args, kwargs))
+        args_, kwargs_ = mapped(Tensor, lambda tensor: Ref(self.number(tensor)), (args, kwargs))
+        given = [argument for argument in flat((args, kwargs)) if isinstance(argument, Tensor)]
+        self.program.blind |= any(self._storages[tensor].hides(tensor) for tensor in given)
         constants = {
             self.number(t): _is_level(t) for t in given if self._storages[t].constant and t.numel() <= CONSTANT_LIMIT
         }
         written = _written(func, args, kwargs)
         constant = self._is_constant(name, given, written)
         targets = tuple(self.number(tensor) for tensor in written)
+        shapes = [tensor.shape for tensor in written]
         result = func(*args, **kwargs)
         results = list(result) if isinstance(result, list | tuple) else [result]
-        for tensor in written:
+        numbers = tuple(self._made(r, constant) if isinstance(r, Tensor) else None for r in results)
+        for tensor, shape in zip(written, shapes, strict=True):
             storage = self._storages.find(tensor)
             if storage is not None:
                 storage.constant &= constant
-        numbers = tuple(self._made(r, constant) if isinstance(r, Tensor) else None for r in results)
+                storage.wrote(tensor, 1 if tensor.shape == shape else 2)
         self.program.operations.append(
             Operation(
                 func, args_, kwargs_, numbers, targets, self._where, constants, _leaving(func, results, given, written)
@@ -188,6 +210,8 @@ def _leaving(func: Any, results: list[Any], given: list[Tensor], written: list[T
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     """The tensors that an operation writes to."""
+    if not func._schema.is_mutable:
+        return []
     declared = func._schema.arguments
     given = {**dict(zip((a.name for a in declared), args, strict=False)), **kwargs}
     return _tensors([given.get(a.name) for a in declared if a.alias_info is not None and a.alias_info.is_write])
@@ -236,7 +260,10 @@ class _Exits(TorchFunctionMode):
         elif func in _BUILDING:
             nested = [] if not args or isinstance(args[0], Tensor) else _tensors((args, kwargs))
             self.recorder.leaves([self.recorder.number(tensor) for tensor in nested], READ)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__self__", None) is Tensor.data and func.__name__ == "__set__":
+            self.recorder.rebound(args[0])
+        return result
 
 
 def _asked_by_a_layer() -> bool:
@@ -269,6 +296,38 @@ def _unfused() -> Iterator[None]:
             yield
     finally:
         torch._C._set_mkldnn_enabled(before)
+
+
+@contextlib.contextmanager
+def _threads(recorder: Recorder) -> Iterator[None]:
+    """Notices work that is handed to other threads, whose operations are out of sight."""
+    here = threading.get_ident()
+
+    def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            recorder.program.blind |= threading.get_ident() == here
+            return original(*args, **kwargs)
+
+        return wrapped
+
+    ways = [(getattr(sys.modules.get(module), kind, None), name) for module, kind, name in _HANDING_OVER]
+    before = [(kind, name, kind.__dict__[name]) for kind, name in ways if kind is not None]
+    for kind, name, original in before:
+        setattr(kind, name, noticing(original))
+    try:
+        yield
+    finally:
+        for kind, name, original in before:
+            setattr(kind, name, original)
+
+
+_HANDING_OVER = [
+    ("threading", "Thread", "start"),
+    ("concurrent.futures.thread", "ThreadPoolExecutor", "submit"),
+    ("multiprocessing.pool", "Pool", "_check_running"),
+]
+"""Methods (with their modules and classes) by which work gets to other threads."""
 
 
 @contextlib.contextmanager

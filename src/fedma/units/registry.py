@@ -1,5 +1,6 @@
 """The table of rules: what each operation says about the axes of its tensors."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,10 +67,10 @@ def names(text: str) -> list[str]:
     return text.split()
 
 
+@functools.cache
 def name_of(op: Any) -> str:
     """An operation's name as rules know it: without "aten" and without the underscore of an operation in place."""
     namespace, name = op._schema.name.split("::")
     if namespace != "aten":
         return f"{namespace}::{name}"
-    in_place = any(a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments)
-    return name[:-1] if in_place and name.endswith("_") and not name.endswith("__") else name
+    return name[:-1] if op._schema.is_mutable and name.endswith("_") and not name.endswith("__") else name

@@ -18,6 +18,8 @@ class Storage:
         size: in bytes.
         owner: tells when it was given back; or the tensor itself, for one that shows no memory of the plain kind.
         constant: whether nothing in it was computed from parameters or inputs.
+        version: the highest count of writes that a tensor on it may show, as far as the writes were seen; None where
+            it was there before and nothing is known of them.
     """
 
     number: int
@@ -25,6 +27,16 @@ class Storage:
     size: int
     owner: StorageWeakRef | Tensor
     constant: bool = False
+    version: int | None = None
+
+    def wrote(self, tensor: Tensor, times: int = 0) -> None:
+        """A tensor on it has been written to as often as it says, and so many times more."""
+        if self.version is not None and not tensor.is_inference():
+            self.version = max(self.version, tensor._version + times)
+
+    def hides(self, tensor: Tensor) -> bool:
+        """Whether something wrote to a tensor on it that was not seen."""
+        return self.version is not None and not tensor.is_inference() and tensor._version > self.version
 
     @property
     def gone(self) -> bool:
@@ -57,13 +69,13 @@ class Storages:
         inside = (s for s in self._by_address.values() if s.start < address < s.start + s.size and not s.gone)
         return next(inside, None)
 
-    def add(self, tensor: Tensor, *, constant: bool = False) -> Storage:
-        """The memory that a tensor shows, met for the first time."""
+    def add(self, tensor: Tensor, *, constant: bool = False, fresh: bool = False) -> Storage:
+        """The memory that a tensor shows, met for the first time; whether it was made in this pass."""
         plain = is_plain(tensor)
         memory = tensor.untyped_storage() if plain else None
         owner = tensor if memory is None else StorageWeakRef(memory)
         size = 0 if memory is None else memory.nbytes()
-        found = Storage(self._count, _address(tensor), size, owner, constant)
+        found = Storage(self._count, _address(tensor), size, owner, constant, 0 if fresh else None)
         self._by_address[found.start] = found
         self._count += 1
         return found

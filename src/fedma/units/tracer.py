@@ -11,7 +11,8 @@ from torch import Tensor
 from fedma.errors import PinnedWarning
 from fedma.units.axes import Leaf, Misfit, Source, Symbol, leaf, leaves, pin, unify
 from fedma.units.call import Call, Mix, NoRule
-from fedma.units.registry import Rule, find, name_of, names
+from fedma.units.registry import Rule, find, name_of
+from fedma.units.registry import names as words
 from fedma.units.values import Memory, Shape, Symbols, Value, map_values, values_in
 
 CONSTANT_LIMIT = 10_000_000
@@ -83,6 +84,7 @@ class Tracer:
     def note(self, value: Value) -> Value:
         """Remember a value for what is decided at the end."""
         self.seen.append(value)
+        value.share(value.memory)
         return value
 
     @property
@@ -133,9 +135,12 @@ class Tracer:
         results = [self._result(symbols, weight, memory) for symbols in self._ruled(rule, call)]
         for result in results if view and inputs else ():
             if result is not None:
-                result.memory = inputs[0].memory
-        for target, result in () if rule.view else _pairs(op, targets, results):
-            self._overwrite(target, result, whole=whole)
+                result.share(inputs[0].memory)
+        for place, target, result in () if rule.view else _written(op, targets, results):
+            results[place] = self._overwrite(target, result, whole=whole)
+        if rule is UNKNOWN:
+            for target in values_in(targets):
+                target.memory.pin(f"no rule for {name}")
         return results
 
     def use(self, value: Value) -> None:
@@ -172,17 +177,18 @@ class Tracer:
             result = tuple(Symbol(symbol.segments) for symbol in result)
         return self.note(Value(result, weight=weight, memory=replace(memory)))
 
-    def _overwrite(self, target: Value, result: Value, *, whole: bool) -> None:
+    def _overwrite(self, target: Value, result: Value, *, whole: bool) -> Value:
         """An operation in place: the tensor, and all its views, now hold the result."""
         if target.shape != result.shape:
-            return
+            return result
         for old, new in zip(target.symbols, result.symbols, strict=True):
             unify(old, new)
         target.memory.uniform = whole and result.memory.uniform
         target.memory.computed |= not result.weight
         target.memory.blank = False
         if not result.memory.uniform:
-            self.note(Value(target.symbols, weight=target.weight))
+            self.seen.append(Value(target.symbols, weight=target.weight))
+        return target
 
     def warn(self, pinned: Iterable[str]) -> None:
         """Warn of the missing rules among these reasons."""
@@ -197,7 +203,7 @@ def _unknown(call: Call) -> Symbols:
 
 
 UNKNOWN = Rule(_unknown)
-WRITES = names("""
+WRITES = words("""
 copy fill zero slice_scatter select_scatter diagonal_scatter as_strided_scatter index_put index_copy index_fill scatter
 masked_fill masked_scatter
 """)
@@ -213,15 +219,15 @@ def _pin_blank(inputs: Sequence[Value], targets: Sequence[Value], rule: Rule) ->
             value.memory.uniform = value.memory.blank = False
 
 
-def _pairs(op: Any, targets: Mapping[str, Any], results: Sequence[Value | None]) -> list[tuple[Value, Value]]:
-    """What an operation wrote to, with the result that says what."""
-    written = {str(a.alias_info.before_set): a.name for a in op._schema.arguments if a.name in targets}
+def _written(op: Any, targets: Mapping[str, Any], results: Sequence[Value | None]) -> list[tuple[int, Value, Value]]:
+    """What an operation wrote to, between the place and the value of the result that says what."""
+    names = {str(a.alias_info.before_set): a.name for a in op._schema.arguments if a.name in targets}
     found = []
-    for returned, result in zip(op._schema.returns, results, strict=False):
+    for place, (returned, result) in enumerate(zip(op._schema.returns, results, strict=False)):
         if returned.alias_info is not None and returned.alias_info.is_write and result is not None:
-            target = targets[written[str(returned.alias_info.before_set)]]
+            target = targets[names[str(returned.alias_info.before_set)]]
             if isinstance(target, Value):
-                found.append((target, result))
+                found.append((place, target, result))
     return found
 
 

@@ -1,11 +1,10 @@
 """What is known of a tensor on its way through a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from fedma.units.axes import Symbol, pin
 
@@ -84,6 +83,14 @@ class Value:
         self.deferred = deferred
         self._symbols = symbols
 
+    def share(self, memory: Memory) -> None:
+        """The value shows this memory."""
+        self.memory = memory
+        if not any(value is self for value in memory.values):
+            memory.values.append(self)
+        if memory.pinned:
+            memory.pin(memory.pinned)
+
     @property
     def weight(self) -> bool:
         """Whether it is made from the model's parameters and constants alone."""
@@ -114,14 +121,33 @@ class Value:
         return len(self.shape)
 
 
+def flat(arguments: Any) -> Iterator[Any]:
+    """What lists, tuples and dicts hold in the end, in order; an operation's arguments are no other structures."""
+    if isinstance(arguments, list | tuple):
+        for argument in arguments:
+            yield from flat(argument)
+    elif isinstance(arguments, dict):
+        yield from flat(list(arguments.values()))
+    else:
+        yield arguments
+
+
+def mapped(kind: type, function: Callable[[Any], Any], arguments: Any) -> Any:
+    """The same arguments with a function applied to everything of one kind that lists, tuples and dicts hold."""
+    if isinstance(arguments, kind):
+        return function(arguments)
+    if isinstance(arguments, list | tuple):
+        return [mapped(kind, function, argument) for argument in arguments]
+    if isinstance(arguments, dict):
+        return {name: mapped(kind, function, argument) for name, argument in arguments.items()}
+    return arguments
+
+
 def values_in(arguments: Any) -> list[Value]:
     """The values among arguments of any structure, in order."""
-    found = pytree.tree_leaves(arguments, is_leaf=lambda x: isinstance(x, Value))
-    return [value for value in found if isinstance(value, Value)]
+    return [value for value in flat(arguments) if isinstance(value, Value)]
 
 
 def map_values(function: Callable[[Value], Value], arguments: Any) -> Any:
     """The same arguments with a function applied to every value."""
-    return pytree.tree_map(
-        lambda x: function(x) if isinstance(x, Value) else x, arguments, is_leaf=lambda x: isinstance(x, Value)
-    )
+    return mapped(Value, function, arguments)
