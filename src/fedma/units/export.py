@@ -99,7 +99,7 @@ class _Walk:
             constant = self.program.constants.get(self.lifted[node.name])
             return self.tracer.constant(constant) if isinstance(constant, Tensor) else constant
         value = node.meta.get("val")
-        return self.tracer.fixed(value.shape, "input") if isinstance(value, Tensor) else value
+        return self.tracer.fixed(value.shape, "input", value.dtype) if isinstance(value, Tensor) else value
 
     def _graph(self, module: fx.GraphModule, env: dict[fx.Node, Any]) -> Any:
         for node in module.graph.nodes:

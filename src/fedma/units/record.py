@@ -343,7 +343,7 @@ def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
             recorder.program.layers.setdefault(len(recorder.program.operations), []).extend(used)
 
     def leave(*_: Any) -> None:
-        recorder.path.pop()
+        del recorder.path[-1:]
 
     hooks = []
     for path, module in model.named_modules():

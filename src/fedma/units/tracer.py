@@ -60,26 +60,28 @@ class Tracer:
     def own(self, name: str, tensor: Tensor) -> Value:
         """One of the model's own tensors, whose units may move."""
         symbols = tuple(leaf(size, sources=[(name, axis)]) for axis, size in enumerate(tensor.shape))
-        value = self.owned[name] = self.note(Value(symbols, weight=True))
+        value = self.owned[name] = self.note(Value(symbols, weight=True, dtype=tensor.dtype))
         return value
 
-    def fixed(self, shape: Sequence[int], why: str) -> Value:
+    def fixed(self, shape: Sequence[int], why: str, dtype: torch.dtype | None = None) -> Value:
         """A tensor whose entries stay in place."""
-        return self.note(Value(tuple(leaf(size, pinned=why) for size in shape)))
+        return self.note(Value(tuple(leaf(size, pinned=why) for size in shape), dtype=dtype))
 
     def constant(self, tensor: Tensor, name: str | None = None, *, lasting: bool = True) -> Value:
         """A constant: free along the axes along which it is uniform (and will be), in place along the others."""
         known = lasting and tensor.numel() <= CONSTANT_LIMIT and not _is_fake(tensor)
         free = [known and n > 0 and bool((tensor == tensor.narrow(d, 0, 1)).all()) for d, n in enumerate(tensor.shape)]
-        return self.known(tensor.shape, free, name)
+        return self.known(tensor.shape, free, name, tensor.dtype)
 
-    def known(self, shape: Sequence[int], free: Sequence[bool], name: str | None = None) -> Value:
+    def known(
+        self, shape: Sequence[int], free: Sequence[bool], name: str | None = None, dtype: torch.dtype | None = None
+    ) -> Value:
         """A constant of this shape, and for each axis, whether all entries along it are equal."""
         sources = [[(name, d)] if name else [] for d in range(len(shape))]
         symbols = tuple(
             leaf(n, pinned="" if f else "constant", sources=s) for n, f, s in zip(shape, free, sources, strict=True)
         )
-        return self.note(Value(symbols, weight=True, memory=Memory(all(free))))
+        return self.note(Value(symbols, weight=True, memory=Memory(all(free)), dtype=dtype))
 
     def note(self, value: Value) -> Value:
         """Remember a value for what is decided at the end."""
@@ -241,7 +243,7 @@ def _free(value: Value) -> Value:
     """The value as an operation sees it that computes: a tensor whose entries are all equal constrains nothing."""
     if not value.memory.uniform:
         return value
-    return Value(tuple(leaf(n) for n in value.shape), weight=value.weight, memory=value.memory)
+    return Value(tuple(leaf(n) for n in value.shape), weight=value.weight, memory=value.memory, dtype=value.dtype)
 
 
 def _fitted(result: Any, shape: Shape | None, name: str) -> Symbols | Value | None:

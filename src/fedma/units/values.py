@@ -32,7 +32,7 @@ class Memory:
 
     def pin(self, why: str) -> None:
         """Everything in it stays in place, whoever shows it."""
-        self.pinned = self.pinned or why
+        self.pinned, self.uniform = self.pinned or why, False
         for value in self.values:
             for symbol in value.symbols:
                 pin(symbol, why)
@@ -74,12 +74,13 @@ class Value:
         shape: Shape = (),
         weight: bool = False,
         memory: Memory | None = None,
+        dtype: torch.dtype | None = None,
         deferred: Deferred | None = None,
     ) -> None:
         self.shape = shape if symbols is None else tuple(symbol.size for symbol in symbols)
         self.own = weight
         self.memory = memory or Memory()
-        self.dtype: torch.dtype | None = None
+        self.dtype = dtype
         self.deferred = deferred
         self._symbols = symbols
 
