@@ -4,11 +4,8 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
-
 from fedma.units import registry
 from fedma.units.axes import pin, unify
-from fedma.units.inputs import own_all
 from fedma.units.program import READ, Held, Operation, Program, Ref
 from fedma.units.tracer import Tracer
 from fedma.units.values import Memory, Value, mapped
@@ -16,11 +13,9 @@ from fedma.units.values import Memory, Value, mapped
 BLIND = "something was computed out of sight (in another thread?)"
 
 
-def read(program: Program, model: nn.Module) -> Tracer:
-    """What a recorded forward pass of a model says."""
-    reader = _Reader(program, model)
-    reader.run()
-    return reader.tracer
+def read(program: Program, tracer: Tracer) -> None:
+    """Tell a tracer, which knows the model's own tensors, what a recorded forward pass says."""
+    _Reader(program, tracer).run()
 
 
 def entries_read(operation: Operation) -> list[int]:
@@ -32,16 +27,17 @@ def entries_read(operation: Operation) -> list[int]:
 class _Reader:
     """One pass over a program."""
 
-    def __init__(self, program: Program, model: nn.Module) -> None:
+    def __init__(self, program: Program, tracer: Tracer) -> None:
         self.program = program
-        self.tracer = Tracer()
+        self.tracer = tracer
         self._values: dict[int, Value] = {}
         self._memories: dict[int, Memory] = {}
-        self._owned = own_all(self.tracer, model)
 
     def run(self) -> None:
         """Read all that matters."""
         tensors = self.program.tensors
+        if self.program.blind:
+            _pin(self.tracer.owned.values(), BLIND)
         for number, held in enumerate(tensors):
             if held.kind == "own":
                 self._keep(number, self._own(held))
@@ -56,12 +52,10 @@ class _Reader:
             self._read(self.program.operations[number])
         for number in self.program.outputs:
             self.tracer.output(self._value(number))
-        if self.program.blind:
-            _pin(self._owned.values(), BLIND)
 
     def _own(self, held: Held) -> Value:
         """An own tensor; one that stands under several names has the axes of all."""
-        first, *others = (self._owned[name] for name in held.names)
+        first, *others = (self.tracer.owned[name] for name in held.names)
         for other in others:
             first.symbols = tuple(map(unify, first.symbols, other.symbols))
         return first

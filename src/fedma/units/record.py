@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedma.units import interpret, registry
-from fedma.units.inputs import Inputs
+from fedma.units.inputs import Inputs, own_all
 from fedma.units.program import READ, Held, Kind, Operation, Program, Ref
 from fedma.units.state import tensors, unsaved
 from fedma.units.storages import Storage, Storages, is_allocated, is_plain, window
@@ -28,7 +28,10 @@ CONSTANT_LIMIT = 10_000_000
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     """What the operations of one forward pass say."""
-    return interpret.read(record(model, inputs), model)
+    tracer = Tracer()
+    own_all(tracer, model)  # before the pass, which may write to buffers
+    interpret.read(record(model, inputs), tracer)
+    return tracer
 
 
 def record(model: nn.Module, inputs: Inputs) -> Program:
@@ -66,6 +69,7 @@ class Recorder(TorchDispatchMode):
     Attributes:
         program: what has been written.
         path: of the modules that are running, innermost last.
+        calls: how many calls of PyTorch's functions are going on, one inside the other.
         strangers: constants of which it is not known where they come from.
     """
 
@@ -73,6 +77,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.program = Program()
         self.path: list[str] = []
+        self.calls = 0
         self.strangers: list[Tensor] = []
         self._storages = Storages()
         self._numbers: dict[Storage, dict[Any, int]] = {}
@@ -163,7 +168,7 @@ class Recorder(TorchDispatchMode):
             self.rebound(result, times=1)
             return result
         if name == "lift_fresh" and self._known(args[0]) is None:
-            self._met(args[0], expected=True)
+            self._met(args[0], expected=self.calls > 0)
         args_, kwargs_ = mapped(Tensor, lambda tensor: Ref(self.number(tensor)), (args, kwargs))
         given = [argument for argument in flat((args, kwargs)) if isinstance(argument, Tensor)]
         self.program.blind |= any(self._storages[tensor].hides(tensor) for tensor in given)
@@ -258,9 +263,13 @@ class _Exits(TorchFunctionMode):
         elif func in _EXPOSING and not _asked_by_a_layer():
             self.recorder.expose(args[0])
         elif func in _BUILDING:
-            nested = [] if not args or isinstance(args[0], Tensor) else _tensors((args, kwargs))
+            nested = _tensors([given for given in (*args, *(kwargs or {}).values()) if not isinstance(given, Tensor)])
             self.recorder.leaves([self.recorder.number(tensor) for tensor in nested], READ)
-        result = func(*args, **(kwargs or {}))
+        self.recorder.calls += 1
+        try:
+            result = func(*args, **(kwargs or {}))
+        finally:
+            self.recorder.calls -= 1
         if getattr(func, "__self__", None) is Tensor.data and func.__name__ == "__set__":
             self.recorder.rebound(args[0])
         return result
