@@ -226,16 +226,21 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
+def _is_readable(tensor: Tensor) -> bool:
+    """Whether entries can be compared."""
+    return is_plain(tensor) and not (tensor.is_quantized or tensor.is_meta)
+
+
 def _is_level(tensor: Tensor) -> bool:
     """Whether all entries are equal."""
-    if not is_plain(tensor) or tensor.is_quantized:
+    if not _is_readable(tensor):
         return False
     return tensor.numel() == 0 or bool((tensor == tensor[(0,) * tensor.dim()]).all())
 
 
 def _free(tensor: Tensor) -> tuple[bool, ...]:
     """For each axis, whether all entries along it are equal."""
-    if not is_plain(tensor) or tensor.is_quantized or tensor.numel() > CONSTANT_LIMIT:
+    if not _is_readable(tensor) or tensor.numel() > CONSTANT_LIMIT:
         return (False,) * tensor.dim()
     return tuple(n > 0 and bool((tensor == tensor.narrow(d, 0, 1)).all()) for d, n in enumerate(tensor.shape))
 

@@ -82,8 +82,8 @@ class Storages:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is a window on memory (no sparse or nested one, say)."""
-    return tensor.layout is torch.strided and not tensor.is_nested
+    """Whether a tensor is a window on memory (no sparse or nested one, and no zeros that take no memory)."""
+    return tensor.layout is torch.strided and not tensor.is_nested and not tensor._is_zerotensor()
 
 
 def is_allocated(tensor: Tensor) -> bool:
