@@ -108,6 +108,11 @@ class Call:
         for symbol in symbols:
             pin(symbol, why)
 
+    def expose(self, value: Value, why: str) -> None:
+        """Everything in a tensor's memory stays in place, what the tensor itself does not show included."""
+        self.pin(value.symbols, why)
+        value.memory.pin(why)
+
     def hold(self, symbols: Iterable[Symbol], why: str) -> None:
         """These axes keep their number of units."""
         for symbol in symbols:

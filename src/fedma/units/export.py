@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from fedma.units import record
 from fedma.units.axes import pin
 from fedma.units.inputs import Inputs, own_all
 from fedma.units.state import tensors
@@ -28,6 +29,8 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     Raises:
         Exception: whatever `torch.export` raises for a model that it refuses (a branch on a tensor's value, say).
     """
+    if record.record(model, inputs).unseen:
+        raise NotImplementedError("memory changes hands in ways that an exported graph does not show")
     with _quiet():
         program = torch.export.export(model, inputs.args, inputs.kwargs, strict=False)
     return _Walk(model, program).run()
@@ -96,7 +99,7 @@ class _Walk:
             constant = self.program.constants.get(self.lifted[node.name])
             return self.tracer.constant(constant) if isinstance(constant, Tensor) else constant
         value = node.meta.get("val")
-        return self.tracer.fixed(value.shape, "input") if isinstance(value, Tensor) else value
+        return self.tracer.fixed(value.shape, "input", value.dtype) if isinstance(value, Tensor) else value
 
     def _graph(self, module: fx.GraphModule, env: dict[fx.Node, Any]) -> Any:
         for node in module.graph.nodes:
@@ -121,12 +124,18 @@ class _Walk:
         shapes = [_shape(result) for result in (results if isinstance(results, list | tuple) else [results])]
         if not hasattr(node.target, "_schema") and values_in((args, kwargs)):
             raise NotImplementedError(f"{node.target} in {_path(node)}")
-        if not hasattr(node.target, "_schema") or not any(shape is not None for shape in shapes):
+        silent = not any(shape is not None for shape in shapes)
+        if not hasattr(node.target, "_schema") or (silent and not node.target._schema.is_mutable):
             if results is not None and not str(node.target).startswith("aten.sym_"):
                 _leaves_torch(args, kwargs)
             return results
+        if results is None:
+            shapes = []
         values = self.tracer.apply(node.target, args, kwargs, shapes, where=_path(node))
-        return values if several else values[0]
+        for value, made in zip(values, results if isinstance(results, list | tuple) else [results], strict=False):
+            if value is not None:
+                value.dtype = made.dtype
+        return values if several or not values else values[0]
 
     def _nested(self, node: fx.Node, args: list[Any]) -> Any:
         """A part of the graph under another mode (no gradients, autocast): the same operations."""

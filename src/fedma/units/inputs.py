@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from fedma.errors import GraphError
-from fedma.units.state import tensors
+from fedma.units.state import tensors, unsaved
 from fedma.units.tracer import Tracer
 from fedma.units.values import Value
 
@@ -108,14 +108,9 @@ def own_all(tracer: Tracer, model: nn.Module) -> dict[str, Value]:
     positions and masks mean what they say, and where they are saved they may be others tomorrow.
     """
     parameters = {id(parameter) for parameter in model.parameters()}
-    unsaved = {
-        id(module._buffers[name])
-        for module in model.modules()
-        for name in module._non_persistent_buffers_set
-        if name in module._buffers
-    }
+    fixed = unsaved(model)
     for name, tensor in tensors(model).items():
-        saved = id(tensor) not in unsaved
+        saved = id(tensor) not in fixed
         movable = id(tensor) in parameters or (tensor.is_floating_point() and saved)
         tracer.owned[name] = tracer.own(name, tensor) if movable else tracer.constant(tensor, name, lasting=not saved)
     return tracer.owned

@@ -1,5 +1,6 @@
 """The table of rules: what each operation says about the axes of its tensors."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,20 +14,22 @@ class Rule:
         function: from a `Call` to the symbols of its result (or a list of them, for several results).
         view: whether the operation only rearranges, so that done in place it rearranges the tensor itself.
         keeps_uniform: whether uniform operands (all entries equal) give a uniform result.
-        makes_uniform: whether the result is always uniform.
+        makes_uniform: whether the result is always uniform, whatever the first operand holds.
+        blank: whether the result's entries are whatever the memory held before.
     """
 
     function: Callable[[Any], Any]
     view: bool = False
     keeps_uniform: bool = False
     makes_uniform: bool = False
+    blank: bool = False
 
 
 _RULES: dict[str, Rule] = {}
 
 
 def rule(
-    *names: str, view: bool = False, keeps_uniform: bool = False, makes_uniform: bool = False
+    *names: str, view: bool = False, keeps_uniform: bool = False, makes_uniform: bool = False, blank: bool = False
 ) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
     """Register what operations say about the axes of their tensors.
 
@@ -43,11 +46,12 @@ def rule(
         view: the operation only rearranges.
         keeps_uniform: uniform operands give a uniform result.
         makes_uniform: the result is uniform whatever the operands.
+        blank: the result is memory that nobody has written to.
     """
 
     def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         for name in names:
-            _RULES[name] = Rule(function, view, keeps_uniform or view, makes_uniform)
+            _RULES[name] = Rule(function, view, keeps_uniform or view, makes_uniform or blank, blank)
         return function
 
     return register
@@ -61,3 +65,12 @@ def find(name: str) -> Rule | None:
 def names(text: str) -> list[str]:
     """The words of a text: for rules that hold for many operations."""
     return text.split()
+
+
+@functools.cache
+def name_of(op: Any) -> str:
+    """An operation's name as rules know it: without "aten" and without the underscore of an operation in place."""
+    namespace, name = op._schema.name.split("::")
+    if namespace != "aten":
+        return f"{namespace}::{name}"
+    return name[:-1] if op._schema.is_mutable and name.endswith("_") and not name.endswith("__") else name

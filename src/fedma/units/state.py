@@ -28,3 +28,13 @@ def load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in weights.items():
             own[name].copy_(tensor)
+
+
+def unsaved(model: nn.Module) -> set[int]:
+    """Identities of the buffers that a state dict leaves out: the model's constructor makes them anew."""
+    return {
+        id(module._buffers[name])
+        for module in model.modules()
+        for name in module._non_persistent_buffers_set
+        if name in module._buffers
+    }

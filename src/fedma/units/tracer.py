@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from fedma.errors import PinnedWarning
 from fedma.units.axes import Leaf, Misfit, Source, Symbol, leaf, leaves, pin, unify
 from fedma.units.call import Call, Mix, NoRule
-from fedma.units.registry import Rule, find
+from fedma.units.registry import Rule, find, name_of
+from fedma.units.registry import names as words
 from fedma.units.values import Memory, Shape, Symbols, Value, map_values, values_in
 
 CONSTANT_LIMIT = 10_000_000
@@ -58,27 +60,33 @@ class Tracer:
     def own(self, name: str, tensor: Tensor) -> Value:
         """One of the model's own tensors, whose units may move."""
         symbols = tuple(leaf(size, sources=[(name, axis)]) for axis, size in enumerate(tensor.shape))
-        value = self.owned[name] = self.note(Value(symbols, weight=True))
+        value = self.owned[name] = self.note(Value(symbols, weight=True, dtype=tensor.dtype))
         return value
 
-    def fixed(self, shape: Sequence[int], why: str) -> Value:
+    def fixed(self, shape: Sequence[int], why: str, dtype: torch.dtype | None = None) -> Value:
         """A tensor whose entries stay in place."""
-        return self.note(Value(tuple(leaf(size, pinned=why) for size in shape)))
+        return self.note(Value(tuple(leaf(size, pinned=why) for size in shape), dtype=dtype))
 
     def constant(self, tensor: Tensor, name: str | None = None, *, lasting: bool = True) -> Value:
         """A constant: free along the axes along which it is uniform (and will be), in place along the others."""
         known = lasting and tensor.numel() <= CONSTANT_LIMIT and not _is_fake(tensor)
         free = [known and n > 0 and bool((tensor == tensor.narrow(d, 0, 1)).all()) for d, n in enumerate(tensor.shape)]
-        sources = [[(name, d)] if name else [] for d in range(tensor.dim())]
+        return self.known(tensor.shape, free, name, tensor.dtype)
+
+    def known(
+        self, shape: Sequence[int], free: Sequence[bool], name: str | None = None, dtype: torch.dtype | None = None
+    ) -> Value:
+        """A constant of this shape, and for each axis, whether all entries along it are equal."""
+        sources = [[(name, d)] if name else [] for d in range(len(shape))]
         symbols = tuple(
-            leaf(n, pinned="" if f else "constant", sources=s)
-            for n, f, s in zip(tensor.shape, free, sources, strict=True)
+            leaf(n, pinned="" if f else "constant", sources=s) for n, f, s in zip(shape, free, sources, strict=True)
         )
-        return self.note(Value(symbols, weight=True, memory=Memory(all(free))))
+        return self.note(Value(symbols, weight=True, memory=Memory(all(free)), dtype=dtype))
 
     def note(self, value: Value) -> Value:
         """Remember a value for what is decided at the end."""
         self.seen.append(value)
+        value.share(value.memory)
         return value
 
     @property
@@ -92,7 +100,14 @@ class Tracer:
             pin(symbol, "output")
 
     def apply(
-        self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], shapes: list[Shape | None], *, where: str
+        self,
+        op: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        shapes: list[Shape | None],
+        *,
+        where: str,
+        whole: bool = False,
     ) -> list[Value | None]:
         """The values that an operation gives.
 
@@ -102,27 +117,32 @@ class Tracer:
             kwargs: likewise.
             shapes: of its results; None for a result that is no tensor.
             where: path of the module that calls it.
+            whole: whether the tensors that it writes to show all of their memory.
         """
         self.operations += 1
-        name = _name(op)
-        rule = find(name)
+        name = name_of(op)
+        rule = find(name) or UNKNOWN
         bound = _bind(op, args, kwargs)
+        targets = {a.name: bound[a.name] for a in op._schema.arguments if a.alias_info and a.alias_info.is_write}
+        bound = {a.name: bound[a.name] for a in op._schema.arguments if not (a.kwarg_only and a.name in targets)}
         inputs = values_in(bound)
         for value in inputs:
             self.use(value)
-        uniform = bool(inputs) and rule is not None and rule.keeps_uniform and all(v.memory.uniform for v in inputs)
+        _pin_blank(inputs if name not in WRITES else inputs[1:], values_in(targets), rule)
+        uniform = bool(inputs) and rule.keeps_uniform and all(v.memory.uniform for v in inputs)
         view = any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
         call = Call(name, where, bound if uniform or view else map_values(_free, bound), shapes, self)
         weight = all(value.weight for value in inputs)
-        uniform = uniform or (rule is not None and rule.makes_uniform)
-        results = [self._result(symbols, weight, uniform) for symbols in self._ruled(rule, call)]
+        memory = Memory(uniform or rule.makes_uniform, blank=rule.blank)
+        results = [self._result(symbols, weight, memory) for symbols in self._ruled(rule, call)]
         for result in results if view and inputs else ():
             if result is not None:
-                result.memory = inputs[0].memory
-        written = values_in([bound[a.name] for a in op._schema.arguments if a.alias_info and a.alias_info.is_write])
-        for target, result in zip(written, results, strict=False):
-            if result is not None:
-                self._overwrite(target, result, moved=rule is not None and rule.view)
+                result.share(inputs[0].memory)
+        for place, target, result in () if rule.view else _written(op, targets, results):
+            results[place] = self._overwrite(target, result, whole=whole)
+        if rule is UNKNOWN:
+            for target in values_in(targets):
+                target.memory.pin(f"no rule for {name}")
         return results
 
     def use(self, value: Value) -> None:
@@ -131,11 +151,9 @@ class Tracer:
             for name, _ in symbol.sources:
                 self.used.setdefault(name)
 
-    def _ruled(self, rule: Rule | None, call: Call) -> list[Symbols | Value | None]:
+    def _ruled(self, rule: Rule, call: Call) -> list[Symbols | Value | None]:
         """What the rule says of each result; where there is none, or it fails, everything touched stays in place."""
         try:
-            if rule is None:
-                raise NoRule(f"no rule for {call.name}")
             given = rule.function(call)
             if isinstance(given, Value | tuple):
                 given = [given]
@@ -150,29 +168,29 @@ class Tracer:
                     pin(symbol, why)
             return [_fitted(None, shape, call.name) for shape in call.shapes]
 
-    def _result(self, result: Symbols | Value | None, weight: bool, uniform: bool) -> Value | None:
+    def _result(self, result: Symbols | Value | None, weight: bool, memory: Memory) -> Value | None:
         """What a rule said of a result, as a value; whatever an input had a part in is a view of no parameter."""
         if isinstance(result, Value):
-            result.weight = weight
+            result.own = weight
             return self.note(result)
         if result is None:
             return None
         if not weight:
             result = tuple(Symbol(symbol.segments) for symbol in result)
-        return self.note(Value(result, weight=weight, memory=Memory(uniform)))
+        return self.note(Value(result, weight=weight, memory=replace(memory)))
 
-    def _overwrite(self, target: Value, result: Value, *, moved: bool) -> None:
+    def _overwrite(self, target: Value, result: Value, *, whole: bool) -> Value:
         """An operation in place: the tensor, and all its views, now hold the result."""
-        if moved:
-            target.symbols = result.symbols
-        if moved or target.shape != result.shape:
-            return
+        if target.shape != result.shape:
+            return result
         for old, new in zip(target.symbols, result.symbols, strict=True):
             unify(old, new)
-        target.memory.uniform = target.memory.uniform and result.memory.uniform
-        target.weight = target.weight and result.weight
+        target.memory.uniform = whole and result.memory.uniform
+        target.memory.computed |= not result.weight
+        target.memory.blank = False
         if not result.memory.uniform:
-            self.note(Value(target.symbols, weight=target.weight))
+            self.seen.append(Value(target.symbols, weight=target.weight))
+        return target
 
     def warn(self, pinned: Iterable[str]) -> None:
         """Warn of the missing rules among these reasons."""
@@ -182,13 +200,37 @@ class Tracer:
                 warnings.warn(message, PinnedWarning, stacklevel=5)
 
 
-def _name(op: Any) -> str:
-    """The operation's name as rules know it: without "aten" and without the underscore of an operation in place."""
-    namespace, name = op._schema.name.split("::")
-    if namespace != "aten":
-        return f"{namespace}::{name}"
-    in_place = any(a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments)
-    return name[:-1] if in_place and name.endswith("_") and not name.endswith("__") else name
+def _unknown(call: Call) -> Symbols:
+    raise NoRule(f"no rule for {call.name}")
+
+
+UNKNOWN = Rule(_unknown)
+WRITES = words("""
+copy fill zero slice_scatter select_scatter diagonal_scatter as_strided_scatter index_put index_copy index_fill scatter
+masked_fill masked_scatter
+""")
+"""Operations that write to their first operand, or to a copy of it, without reading what they replace."""
+
+
+def _pin_blank(inputs: Sequence[Value], targets: Sequence[Value], rule: Rule) -> None:
+    """Memory that nobody has written to holds anything: who reads it gets no symmetry."""
+    for value in () if rule.view or rule.makes_uniform else inputs:
+        if value.memory.blank and value not in targets:
+            for symbol in value.symbols:
+                pin(symbol, "never written to")
+            value.memory.uniform = value.memory.blank = False
+
+
+def _written(op: Any, targets: Mapping[str, Any], results: Sequence[Value | None]) -> list[tuple[int, Value, Value]]:
+    """What an operation wrote to, between the place and the value of the result that says what."""
+    names = {str(a.alias_info.before_set): a.name for a in op._schema.arguments if a.name in targets}
+    found = []
+    for place, (returned, result) in enumerate(zip(op._schema.returns, results, strict=False)):
+        if returned.alias_info is not None and returned.alias_info.is_write and result is not None:
+            target = targets[names[str(returned.alias_info.before_set)]]
+            if isinstance(target, Value):
+                found.append((place, target, result))
+    return found
 
 
 def _bind(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +243,7 @@ def _free(value: Value) -> Value:
     """The value as an operation sees it that computes: a tensor whose entries are all equal constrains nothing."""
     if not value.memory.uniform:
         return value
-    return Value(tuple(leaf(n) for n in value.shape), weight=value.weight, memory=value.memory)
+    return Value(tuple(leaf(n) for n in value.shape), weight=value.weight, memory=value.memory, dtype=value.dtype)
 
 
 def _fitted(result: Any, shape: Shape | None, name: str) -> Symbols | Value | None:

@@ -1,12 +1,12 @@
 """What is known of a tensor on its way through a model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch.utils import _pytree as pytree
+import torch
 
-from fedma.units.axes import Symbol
+from fedma.units.axes import Symbol, pin
 
 Symbols = tuple[Symbol, ...]
 Shape = tuple[int, ...]
@@ -14,9 +14,28 @@ Shape = tuple[int, ...]
 
 @dataclass
 class Memory:
-    """What the views of one tensor share: whether all its entries are equal, so that it constrains nothing."""
+    """What the views of one tensor share.
+
+    Attributes:
+        uniform: whether all entries are equal, so that they constrain nothing.
+        computed: whether something computed from the inputs was written to it.
+        blank: whether nothing was written to it yet, so that its entries mean nothing.
+        pinned: why everything in it must stay in place; empty where it need not.
+        values: the tensors that show it.
+    """
 
     uniform: bool = False
+    computed: bool = False
+    blank: bool = False
+    pinned: str = ""
+    values: list["Value"] = field(default_factory=list)
+
+    def pin(self, why: str) -> None:
+        """Everything in it stays in place, whoever shows it."""
+        self.pinned, self.uniform = self.pinned or why, False
+        for value in self.values:
+            for symbol in value.symbols:
+                pin(symbol, why)
 
 
 @dataclass(frozen=True)
@@ -42,8 +61,9 @@ class Value:
 
     Attributes:
         shape: lengths of the axes.
-        weight: made from the model's parameters and constants alone; such values remember whose axes they show.
+        own: made from the model's parameters and constants alone; such values remember whose axes they show.
         memory: shared with its views.
+        dtype: of the entries, where it is known.
         deferred: set while nobody has used the value as a whole.
     """
 
@@ -54,13 +74,28 @@ class Value:
         shape: Shape = (),
         weight: bool = False,
         memory: Memory | None = None,
+        dtype: torch.dtype | None = None,
         deferred: Deferred | None = None,
     ) -> None:
         self.shape = shape if symbols is None else tuple(symbol.size for symbol in symbols)
-        self.weight = weight
+        self.own = weight
         self.memory = memory or Memory()
+        self.dtype = dtype
         self.deferred = deferred
         self._symbols = symbols
+
+    def share(self, memory: Memory) -> None:
+        """The value shows this memory."""
+        self.memory = memory
+        if not any(value is self for value in memory.values):
+            memory.values.append(self)
+        if memory.pinned:
+            memory.pin(memory.pinned)
+
+    @property
+    def weight(self) -> bool:
+        """Whether it is made from the model's parameters and constants alone."""
+        return self.own and not self.memory.computed
 
     @property
     def settled(self) -> bool:
@@ -87,14 +122,33 @@ class Value:
         return len(self.shape)
 
 
+def flat(arguments: Any) -> Iterator[Any]:
+    """What lists, tuples and dicts hold in the end, in order; an operation's arguments are no other structures."""
+    if isinstance(arguments, list | tuple):
+        for argument in arguments:
+            yield from flat(argument)
+    elif isinstance(arguments, dict):
+        yield from flat(list(arguments.values()))
+    else:
+        yield arguments
+
+
+def mapped(kind: type, function: Callable[[Any], Any], arguments: Any) -> Any:
+    """The same arguments with a function applied to everything of one kind that lists, tuples and dicts hold."""
+    if isinstance(arguments, kind):
+        return function(arguments)
+    if isinstance(arguments, list | tuple):
+        return [mapped(kind, function, argument) for argument in arguments]
+    if isinstance(arguments, dict):
+        return {name: mapped(kind, function, argument) for name, argument in arguments.items()}
+    return arguments
+
+
 def values_in(arguments: Any) -> list[Value]:
     """The values among arguments of any structure, in order."""
-    found = pytree.tree_leaves(arguments, is_leaf=lambda x: isinstance(x, Value))
-    return [value for value in found if isinstance(value, Value)]
+    return [value for value in flat(arguments) if isinstance(value, Value)]
 
 
 def map_values(function: Callable[[Value], Value], arguments: Any) -> Any:
     """The same arguments with a function applied to every value."""
-    return pytree.tree_map(
-        lambda x: function(x) if isinstance(x, Value) else x, arguments, is_leaf=lambda x: isinstance(x, Value)
-    )
+    return mapped(Value, function, arguments)

@@ -6,30 +6,34 @@ from fedma.units.registry import names, rule
 from fedma.units.values import Symbols
 
 ELEMENTWISE = names("""
-__and__ __lshift__ __or__ __rshift__ __xor__ _autocast_to_full_precision _autocast_to_reduced_precision _conj
-_prelu_kernel _unsafe_copy abs absolute acos acosh add addcdiv addcmul alpha_dropout angle arccos arcsin arctan
-arctan2 asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift
-bitwise_xor ceil celu clamp clamp_max clamp_min clip complex conj copy copysign cos cosh cosine deg2rad digamma div
-divide double dropout elu eq erf erfc erfinv exp exp2 expm1 feature_alpha_dropout feature_dropout float floor
-floor_divide fmax fmin fmod frac ge gelu greater greater_equal gt half hardshrink hardsigmoid hardswish hardtanh
-heaviside hypot imag isclose isfinite isinf isnan isneginf isposinf isreal ldexp le leaky_relu lerp less less_equal
-lgamma lift lift_fresh_copy log log10 log1p log2 log_sigmoid log_sigmoid_forward logaddexp logaddexp2 logical_and
-logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul multiply nan_to_num native_dropout ne
-neg negative nextafter not_equal polar positive pow rad2deg real reciprocal relu relu6 remainder resolve_conj
-resolve_neg round rrelu rrelu_with_noise rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus
+__and__ __lshift__ __or__ __rshift__ __xor__ _neg_view _autocast_to_full_precision _autocast_to_reduced_precision _conj
+_prelu_kernel _unsafe_copy abs absolute acos acosh add addcdiv addcmul angle arccos arcsin arctan arctan2 asin asinh
+atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
+clamp_max clamp_min clip complex conj copy copysign cos cosh cosine deg2rad digamma div divide double elu eq erf erfc
+erfinv exp exp2 expm1 float floor floor_divide fmax fmin fmod frac ge gelu greater greater_equal gt half hardshrink
+hardsigmoid hardswish hardtanh heaviside hypot imag isclose isfinite isinf isnan isneginf isposinf isreal ldexp le
+leaky_relu lerp less less_equal lgamma lift lift_fresh_copy log log10 log1p log2 log_sigmoid log_sigmoid_forward
+logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul
+multiply nan_to_num ne neg negative nextafter not_equal polar positive pow rad2deg real reciprocal relu relu6
+remainder resolve_conj resolve_neg round rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus
 softshrink special_erf special_expit special_expm1 special_log1p sqrt square sub subtract tan tanh tanhshrink
 threshold to_dense true_divide trunc where xlogy
 """)
-UNIFORM = names("""
-zeros ones full empty new_zeros new_ones new_full new_empty empty_strided new_empty_strided empty_permuted zeros_like
-ones_like full_like empty_like zero fill
+NOISY = names("""
+alpha_dropout dropout feature_alpha_dropout feature_dropout native_dropout rrelu rrelu_with_noise
 """)
+"""Entry by entry, with a random part: equal entries become unequal."""
+UNIFORM = names("""
+zeros ones full new_zeros new_ones new_full zeros_like ones_like full_like zero fill
+""")
+BLANK = names("empty new_empty empty_strided new_empty_strided empty_permuted empty_like empty_quantized")
 POSITIONS = names("""
 arange rand randn randint linspace logspace eye randperm triu_indices tril_indices range scalar_tensor rand_like
 randn_like randint_like bernoulli normal uniform exponential log_normal
 """)
 
 
+@rule(*NOISY)
 @rule(*ELEMENTWISE, keeps_uniform=True)
 def elementwise(op: Call) -> list[Symbols | None]:
     """Every operand's axes are the result's."""
@@ -40,6 +44,12 @@ def elementwise(op: Call) -> list[Symbols | None]:
 @rule(*UNIFORM, makes_uniform=True)
 def uniform(op: Call) -> Symbols:
     """All entries are equal: nothing is said of the axes."""
+    return op.fresh(*op.shape)
+
+
+@rule(*BLANK, blank=True)
+def blank(op: Call) -> Symbols:
+    """Memory to be written to."""
     return op.fresh(*op.shape)
 
 

@@ -1,9 +1,13 @@
 """Look-ups: the axis that is looked up in stays in place, the others pass through."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
 from fedma.units.axes import leaf, pin, unify
 from fedma.units.call import Call, NoRule
 from fedma.units.registry import rule
-from fedma.units.rules.linear import common_shape
 from fedma.units.values import Symbols, Value
 
 
@@ -34,50 +38,91 @@ def embedding_bag(op: Call) -> list[Symbols | None]:
     return [(leaf(op.shape[0], pinned="bag"), weight[1])]
 
 
+@dataclass(frozen=True)
+class _Picked:
+    """What indexing with tensors picks.
+
+    Attributes:
+        rest: the axes that are not indexed, in order.
+        first: before which of them the axes of what is picked stand in the result.
+        dims: how many axes these are.
+    """
+
+    rest: Symbols
+    first: int
+    dims: int
+
+
+def _picked(op: Call, x: Value, indices: Sequence[Value | None]) -> _Picked:
+    """What these indices pick; the axes that are indexed stay in place."""
+    at: list[int] = []
+    axis = 0
+    for value in indices:
+        covered = len(value) if value is not None and _is_mask(value) else 1
+        at += range(axis, axis + covered) if value is not None else ()
+        axis += covered
+    op.pin([x[axis] for axis in at], "indexed")
+    places = [place for place, value in enumerate(indices) if value is not None]
+    adjacent = places[-1] - places[0] < len(places)
+    dims = max(1 if _is_mask(value) else len(value) for value in indices if value is not None)
+    rest = tuple(symbol for axis, symbol in enumerate(x.symbols) if axis not in at)
+    return _Picked(rest, places[0] if adjacent else 0, dims)
+
+
+def _is_mask(value: Value) -> bool:
+    return value.dtype in (torch.bool, torch.uint8)
+
+
 @rule("index", "_unsafe_index")
 def index(op: Call) -> Symbols:
-    """Indexing with tensors of positions."""
-    x, indices = op["self"], op["indices"]
-    at = [axis for axis, value in enumerate(indices) if value is not None]
-    found = [indices[axis] for axis in at]
-    covered = len(found[0])
-    if len(found) == 1 and len(op.shape) != len(x) + covered - 1:
-        return _masked(op, x, found[0], at[0])
-    op.pin([x[axis] for axis in at], "indexed")
-    shape = common_shape(*(list(value.shape) for value in found))
-    picked = op.broadcast(shape, *(value.symbols for value in found))
-    rest = [symbol for axis, symbol in enumerate(x.symbols) if axis not in at]
-    first = at[0] if at == list(range(at[0], at[-1] + 1)) else 0
-    return (*rest[:first], *picked, *rest[first:])
-
-
-def _masked(op: Call, x: Value, mask: Value, first: int) -> Symbols:
-    """Indexing with a mask over several axes: what it lets through stays in place."""
-    op.pin([*x.symbols[first : first + len(mask)], *mask.symbols], "masked")
-    kept = leaf(op.shape[first], pinned="masked")
-    return (*x.symbols[:first], kept, *x.symbols[first + len(mask) :])
+    """Indexing with tensors of positions, or with masks: what these let through stays in place."""
+    found = [value for value in op["indices"] if value is not None]
+    picked = _picked(op, op["self"], op["indices"])
+    first, last = picked.first, picked.first + picked.dims
+    if any(map(_is_mask, found)):
+        op.pin([symbol for value in found for symbol in value.symbols], "masked")
+        symbols = op.fixed(op.shape[first:last], "masked")
+    else:
+        symbols = op.broadcast(op.shape[first:last], *(value.symbols for value in found))
+    return (*picked.rest[:first], *symbols, *picked.rest[first:])
 
 
 @rule("index_put", "_unsafe_index_put")
 def index_put(op: Call) -> Symbols:
-    """Writing at positions."""
-    x = op["self"]
-    at = [axis for axis, value in enumerate(op["indices"]) if value is not None]
-    op.pin([x[axis] for axis in at], "indexed")
-    tail = x.symbols[at[-1] + 1 :]
-    values: Value = op["values"]
-    for own, given in zip(reversed(tail), reversed(values.symbols), strict=False):
-        if own.size == given.size:
+    """Writing at positions, which stay in place; the other axes of what is written are those of the tensor."""
+    x, values = op["self"], op["values"]
+    op.pin([symbol for value in op["indices"] if value is not None for symbol in value.symbols], "indexed")
+    picked = _picked(op, x, op["indices"])
+    axes = [*picked.rest[: picked.first], *[None] * picked.dims, *picked.rest[picked.first :]]
+    for own, given in zip(reversed(axes), reversed(values.symbols), strict=False):
+        if own is None:
+            pin(given, "indexed")
+        elif own.size == given.size:
             unify(own, given)
-    op.pin(values.symbols[: max(len(values) - len(tail), 0)], "indexed")
-    op.pin(x.symbols[: at[0]], "indexed")
     return x.symbols
+
+
+@rule("index_fill")
+def index_fill(op: Call) -> Symbols:
+    """One value at positions along one axis."""
+    x = op["self"]
+    op.pin([x[op["dim"] % len(x)], *op["index"].symbols], "indexed")
+    return x.symbols
+
+
+@rule("masked_scatter", "put", "take")
+def scattered(op: Call) -> Symbols:
+    """Entries written or read one after the other, in an order that depends on positions: everything stays."""
+    for value in op.values:
+        op.pin(value.symbols, op.name)
+    return op.fixed(op.shape, op.name)
 
 
 @rule("index_add", "index_copy", "index_reduce")
 def index_add(op: Call) -> Symbols:
     """Slices written, or added, at positions along one axis."""
     x, source, axis = op["self"], op["source"], op["dim"] % len(op["self"])
+    op.pin(op["index"].symbols, "indexed")
     for d, (own, given) in enumerate(zip(x.symbols, source.symbols, strict=True)):
         if d == axis:
             op.pin([own, given], "indexed")

@@ -24,7 +24,8 @@ def cat(op: Call) -> Symbols:
 def stack(op: Call) -> Value:
     """Along a new axis; the parts need not agree until someone uses the stack as a whole."""
     parts: list[Value] = op["tensors"]
-    memory = Memory(all(part.memory.uniform for part in parts))
+    memories = {id(part.memory) for part in parts}
+    memory = Memory(parts[0].memory.uniform and len(memories) == 1)
     return stacked([part.symbols for part in parts], op["dim"] % (len(parts[0]) + 1), memory)
 
 
@@ -71,6 +72,8 @@ def slice_(op: Call) -> Symbols:
     symbols = list(x.symbols)
     if length == size:
         return x.symbols
+    if length == 0:
+        return (*symbols[:axis], leaf(0), *symbols[axis + 1 :])
     if op.args.get("step", 1) != 1 or not isinstance(before, int):
         pin(x[axis], "strided slice")
         symbols[axis] = leaf(length, pinned="strided slice")
@@ -96,6 +99,40 @@ def split_(op: Call) -> list[Symbols | None]:
     axis = op["dim"] % len(x)
     parts = split(x[axis], [shape[axis] for shape in op.shapes if shape is not None])
     return [tuple(part if d == axis else symbol for d, symbol in enumerate(x.symbols)) for part in parts]
+
+
+@rule("slice_scatter")
+def slice_scatter(op: Call) -> Symbols:
+    """A copy whose consecutive positions along one axis are others."""
+    x, source, axis = op["self"], op["src"], op["dim"] % len(op["self"])
+    size, length, start = x.shape[axis], source.shape[axis], op["start"] or 0
+    symbols = [own if d == axis else unify(own, source[d]) for d, own in enumerate(x.symbols)]
+    if length in (0, size):
+        symbols[axis] = source[axis] if length else x[axis]
+    elif op["step"] != 1 or not isinstance(start, int):
+        op.pin([x[axis], source[axis]], "strided slice")
+    else:
+        start = min(max(start + size if start < 0 else start, 0), size)
+        before, _, after = split(x[axis], [start, length, size - start - length])
+        symbols[axis] = concat(before, source[axis], after)
+    return tuple(symbols)
+
+
+@rule("select_scatter")
+def select_scatter(op: Call) -> Symbols:
+    """A copy whose entries at one position are others."""
+    x, source, axis = op["self"], op["src"], op["dim"] % len(op["self"])
+    pin(x[axis], "selected")
+    rest = iter(source.symbols)
+    return tuple(own if d == axis else unify(own, next(rest)) for d, own in enumerate(x.symbols))
+
+
+@rule("diagonal_scatter", "as_strided_scatter")
+def scattered(op: Call) -> Symbols:
+    """A copy whose entries at some places are others: everything stays."""
+    for value in op.values:
+        op.pin(value.symbols, op.name)
+    return op.fixed(op.shape, op.name)
 
 
 @rule("constant_pad_nd", "pad")
