@@ -95,7 +95,8 @@ def unify(first: Symbol, *others: Symbol) -> Symbol:
     for other in others:
         if first.size != other.size:
             raise Misfit(f"axes of lengths {first.size} and {other.size} cannot carry the same units")
-        _merge(first.segments, other.segments)
+        if first.size:
+            _merge(first.segments, other.segments)
     return Symbol(first.segments, _sources((first, *others)))
 
 

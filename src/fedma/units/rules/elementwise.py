@@ -25,7 +25,7 @@ zeros ones full empty new_zeros new_ones new_full new_empty empty_strided new_em
 ones_like full_like empty_like zero fill
 """)
 POSITIONS = names("""
-arange rand randn randint linspace logspace eye randperm triu_indices tril_indices range scalar_tensor rand_like
+arange rand randn randint linspace logspace randperm triu_indices tril_indices range scalar_tensor rand_like
 randn_like randint_like bernoulli normal uniform exponential log_normal
 """)
 
