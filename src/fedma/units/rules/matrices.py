@@ -201,3 +201,14 @@ def pairs(op: Call) -> Symbols:
     op.pin([x[0], *(symbol for value in others for symbol in value.symbols)], "pairs of rows")
     op.mix([x[1]], [x[0]])
     return x.symbols if op.name == "_pdist_backward" else op.fixed(op.shape, "pairs of rows")
+
+
+@rule("fill_diagonal")
+def fill_diagonal(op: Call) -> Symbols:
+    """A number where a unit meets itself."""
+    x = op["self"]
+    if len(x) == 2 and x.shape[0] == x.shape[1]:
+        unify(x[0], x[1])
+    else:
+        op.pin(x.symbols, "diagonal")
+    return x.symbols
