@@ -211,6 +211,9 @@ def _merge(left: Segments, right: Segments) -> None:
     left, right = resolve(left), resolve(right)
     if _pinned(left) or _pinned(right):
         return _pin_all(left + right, _reason(left + right))
+    for one, parts in ((left, right), (right, left)):
+        if len(one) == len(one[0]) == 1 < len(parts):
+            return _bind(one[0][0], parts)
     rest, other = list(reversed(left)), list(reversed(right))
     while rest:
         _step(rest, other)
