@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fedma.seeds import generator
 from fedma.units import registry
 from fedma.units.axes import leaf, leaves
-from fedma.units.tracer import Tracer, _name
+from fedma.units.tracer import Tracer
 from fedma.units.values import Value
 from units.calls import SAMPLES, WAYS, direct
 from units.test_axes import induced
@@ -33,7 +33,7 @@ class Heard(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def hear(self, func, args, kwargs):
-        name = _name(func)
+        name = func._schema.name.removeprefix("aten::")
         if name.removeprefix("new_").startswith("empty") or not all(map(plain, pytree.tree_leaves((args, kwargs)))):
             return
         form = str(pytree.tree_map_only(Tensor, lambda t: (tuple(t.shape), t.dtype), (func, args, kwargs)))

@@ -37,6 +37,10 @@ def twice(h):
     return torch.cat([h, h], -1)
 
 
+def thrice(h):
+    return torch.cat([h, h.sin(), h.cos()], -1)
+
+
 def rate(h):
     """The slope of a loss, taken with autograd."""
     with torch.enable_grad():
@@ -61,7 +65,7 @@ KEPT = {
     "median": (6, lambda h, s: h - h.median(-1, keepdim=True).values),
     "msort": (6, lambda h, s: h - h.T.msort()[:1].T),
     "interleaved gate": (3, lambda h, s: twice(h[..., ::2] * h[..., 1::2].sigmoid())),
-    "interleaved by three": (2, lambda h, s: (h[..., ::3] * h[..., 1::3] + h[..., 2::3]).repeat(1, 3)),
+    "interleaved by three": (2, lambda h, s: thrice(h[..., ::3] * h[..., 1::3] + h[..., 2::3])),
     "pairs unbound": (3, lambda h, s: twice(torch.mul(*h.view(len(h), -1, 2).unbind(-1)))),
     "grad": (6, lambda h, s: torch.func.grad(lambda y: (y.tanh() ** 2).sum())(h)),
     "grad of a softmax": (6, lambda h, s: torch.func.grad(lambda y: (y.softmax(-1) ** 2).sum())(h)),
