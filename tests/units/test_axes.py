@@ -1,6 +1,7 @@
 """The algebra of axis symbols: whatever is said, every order of the leaves that remain respects it."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -142,3 +143,38 @@ def test_sources_follow_every_verb():
     axis = leaf(SIZE, sources=[("weight", 1)])
     symbols = [*split(axis, (4, 8)), *factor(axis, (3, 4)), unify(leaf(SIZE), axis), product(leaf(2), axis)]
     assert all(symbol.sources == {("weight", 1)} for symbol in symbols)
+
+
+@pytest.mark.parametrize("shift", [1, 7, 8, 2500])
+def test_a_long_axis_tied_to_its_own_shift_needs_no_deep_recursion(shift):
+    axis = leaf(5000)
+    first, rest = split(axis, (shift, 5000 - shift))
+    unify(axis, concat(rest, first))
+    assert len(set(leaves(axis))) in (1, 5000 // math.gcd(shift, 5000))
+    assert {unit.size for unit in leaves(axis)} == {math.gcd(shift, 5000)}
+
+
+def test_parts_of_one_unit_and_long_chains_of_ties_need_no_deep_recursion():
+    axis = leaf(3000)
+    parts = split(axis, [1] * 3000)
+    assert len(leaves(concat(*reversed(parts)))) == 3000
+    chain = [leaf(SIZE) for _ in range(5000)]
+    for former, latter in itertools.pairwise(chain):
+        unify(latter, former)
+    factor(chain[0], (3, 4))
+    assert all(leaves(own) == leaves(chain[0]) for own in chain)
+
+
+def test_axes_joined_again_and_again_need_no_deep_recursion():
+    axis = leaf(2)
+    for size in range(2, 1200, 2):
+        whole = leaf(size)
+        unify(whole, axis)
+        axis = concat(whole, leaf(2))
+    assert [unit.size for unit in leaves(axis)] == [2] * 600
+
+
+def test_blocks_that_overlap_are_pinned_and_what_follows_stays_free():
+    left = concat(product(leaf(2), leaf(3)), leaf(4))
+    unify(left, concat(product(leaf(2), leaf(2)), leaf(6)))
+    assert [(unit.size, bool(unit.pinned)) for unit in leaves(left)] == [(2, True), (3, True), (4, False)]

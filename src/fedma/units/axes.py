@@ -24,6 +24,8 @@ Source = tuple[str, int]
 
 BAKED = "number of blocks, or their size, fixed by a view"
 """Why a group is taken not to grow until it is tried."""
+MISALIGNED = "blocks of different sizes"
+"""Why units stay in place whose blocks overlap."""
 
 
 class Misfit(Exception):
@@ -140,42 +142,105 @@ def resolve(segments: Segments) -> Segments:
 
     A concatenation inside a product (`a × (b + c)`) has no such form: its parts are pinned.
     """
-    return tuple(done for segment in segments for done in _expanded(segment))
+    if all(map(_settled, segments)):
+        return segments
+    whole = _root(segments[0][0]) if len(segments) == len(segments[0]) == 1 else None
+    if whole is None or whole.bound is None:
+        return _expanded(segments)
+    if not all(map(_settled, whole.bound)):
+        whole.bound = _expanded(whole.bound)
+    return whole.bound
 
 
-def _expanded(segment: Segment) -> Segments:
-    head, *rest = [unit for unit in segment if unit.size != 1] or segment[:1]
-    if head.bound is None:
-        return ((head, *(unit for inner in rest for unit in _flat(inner))),)
-    head.bound = resolve(head.bound)
-    return tuple(done for outer in head.bound for done in _expanded((*outer, *rest)))
+def _expanded(segments: Segments) -> Segments:
+    done: list[Segment] = []
+    waiting = list(reversed(segments))
+    while waiting:
+        head, *rest = _trimmed(waiting.pop())
+        head = _root(head)
+        if head.bound is None:
+            done.append((head, *_flat(rest)) if rest else (head,))
+        else:
+            waiting.extend((*outer, *rest) for outer in reversed(head.bound))
+    return tuple(done)
 
 
-def _flat(unit: Leaf) -> Segment:
-    """An inner factor as one product."""
-    if unit.bound is None:
-        return (unit,)
-    unit.bound = resolve(unit.bound)
-    if len(unit.bound) == 1:
-        return unit.bound[0]
-    why = _reason(unit.bound) or "concatenation inside blocks"
-    _pin_all(unit.bound, why)
-    return (Leaf(unit.size, pinned=why),)
+def _settled(segment: Segment) -> bool:
+    """Whether nothing more is known of the product than what it says."""
+    if len(segment) == 1:
+        return segment[0].bound is None
+    return all(unit.bound is None and unit.size != 1 for unit in segment)
+
+
+def _trimmed(segment: Segment) -> Sequence[Leaf]:
+    """The product without factors of one unit."""
+    return segment if len(segment) == 1 else [unit for unit in segment if unit.size != 1] or segment[:1]
+
+
+def _root(unit: Leaf) -> Leaf:
+    """The leaf that stands for this one: the last of those that are bound to just one other, each of them told."""
+    passed = []
+    while unit.bound is not None and len(unit.bound) == len(unit.bound[0]) == 1:
+        passed.append(unit)
+        unit = unit.bound[0][0]
+    for other in passed[:-1]:
+        other.bound = ((unit,),)
+    return unit
+
+
+def _flat(units: Iterable[Leaf]) -> Segment:
+    """Inner factors as one product of unbound leaves."""
+    done: list[Leaf] = []
+    waiting = list(units)[::-1]
+    while waiting:
+        unit = _root(waiting.pop())
+        if unit.bound is not None and len(unit.bound) > 1:
+            parts = resolve(unit.bound)
+            why = _reason(parts) or "concatenation inside blocks"
+            _pin_all(parts, why)
+            unit.bound = ((Leaf(unit.size, pinned=why),),)
+        if unit.bound is None:
+            done.append(unit)
+        else:
+            waiting.extend(reversed(unit.bound[0]))
+    return tuple(done)
 
 
 def _merge(left: Segments, right: Segments) -> None:
     """Make two expressions of one length the same, segment by segment."""
     left, right = resolve(left), resolve(right)
-    while left:
-        if _pinned(left) or _pinned(right):
-            return _pin_all(left + right, _reason(left + right))
-        length = min(_size(left[0]), _size(right[0]))
-        if not (_cut(left[0], length) and _cut(right[0], length)):
-            return _pin_all(left + right, "blocks of different sizes")
-        left, right = resolve(left), resolve(right)
-        _tie(left[0], right[0])
-        left, right = resolve(left[1:]), resolve(right[1:])
+    if _pinned(left) or _pinned(right):
+        return _pin_all(left + right, _reason(left + right))
+    for one, parts in ((left, right), (right, left)):
+        if len(one) == len(one[0]) == 1 < len(parts):
+            return _bind(one[0][0], parts)
+    rest, other = list(reversed(left)), list(reversed(right))
+    while rest:
+        _step(rest, other)
     return None
+
+
+def _step(left: list[Segment], right: list[Segment]) -> None:
+    """Make the first segments of two expressions the same; each is a stack with its first segment on top."""
+    (long, rest), (short, other) = (_next(left), left), (_next(right), right)
+    if _size(long) == _size(short):
+        return _tie(long, short)
+    if _size(long) < _size(short):
+        (long, rest), (short, other) = (short, other), (long, rest)
+    if not _pinned((long,)) and _cut(long, _size(short)):
+        rest.append(long)
+        other.append(short)
+        return None
+    why = _reason((long, short)) or MISALIGNED
+    _pin_all((long, short), why)
+    return rest.append((Leaf(_size(long) - _size(short), pinned=why),))
+
+
+def _next(stack: list[Segment]) -> Segment:
+    """Take the first segment off, as it is known by now."""
+    first, *others = resolve((stack.pop(),))
+    stack.extend(reversed(others))
+    return first
 
 
 def _tie(left: Segment, right: Segment) -> None:
@@ -186,19 +251,15 @@ def _tie(left: Segment, right: Segment) -> None:
         a, b = left[0], right[0]
         size = min(a.size, b.size)
         if a.size % size or b.size % size:
-            return _pin_all((left, right), "blocks of different sizes")
+            return _pin_all((left, right), MISALIGNED)
         if a.size != b.size:
             _nest(max(a, b, key=lambda unit: unit.size), size)
         else:
             if a is not b:
                 _bind(b, ((a,),))
             left, right = left[1:], right[1:]
-        left, right = _product(left), _product(right)
+        left, right = _flat(left), _flat(right)
     return None
-
-
-def _product(segment: Segment) -> Segment:
-    return tuple(unit for factor in segment for unit in _flat(factor))
 
 
 def _nest(unit: Leaf, outer: int) -> None:
@@ -207,8 +268,6 @@ def _nest(unit: Leaf, outer: int) -> None:
 
 def _cut(segment: Segment, length: int) -> bool:
     """Cut the outermost factor so that a segment of this length stands first; False where it does not fit."""
-    if _size(segment) == length:
-        return True
     head = segment[0]
     inner = _size(segment) // head.size
     if length % inner:
@@ -219,8 +278,8 @@ def _cut(segment: Segment, length: int) -> bool:
 
 
 def _bind(unit: Leaf, segments: Segments) -> None:
-    """The leaf turned out to be this expression, which inherits what is known of it."""
-    for part in (part for segment in resolve(segments) for part in segment):
+    """The unbound leaf turned out to be this expression of unbound leaves, which inherits what is known of it."""
+    for part in (part for segment in segments for part in segment):
         part.pinned = part.pinned or unit.pinned
         part.held = part.held or unit.held
         if part.size == unit.size:

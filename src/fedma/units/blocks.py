@@ -16,8 +16,8 @@ def inside(tracer: Tracer, found: Sequence[Leaf]) -> dict[Leaf, tuple[Leaf, ...]
     """
     wanted = set(found)
     around: dict[Leaf, set[Leaf]] = {}
-    for value in tracer.seen:
-        for unit, known in _contexts(value.symbols if value.settled else (), wanted):
+    for symbols in _kinds(tracer):
+        for unit, known in _contexts(symbols, wanted):
             around[unit] = around[unit] & known if unit in around else known
     for mix in tracer.mixes:
         over = {unit for symbol in mix.over for unit in leaves(symbol)}
@@ -30,13 +30,19 @@ def inside(tracer: Tracer, found: Sequence[Leaf]) -> dict[Leaf, tuple[Leaf, ...]
     return _ordered(found, around)
 
 
+def _kinds(tracer: Tracer) -> Iterable[Symbols]:
+    """The symbols of every value, those that say the same only once."""
+    settled = (value.symbols for value in tracer.seen if value.settled)
+    return {tuple(id(symbol.segments) for symbol in symbols): symbols for symbols in settled}.values()
+
+
 def _contexts(symbols: Symbols, wanted: set[Leaf]) -> Iterable[tuple[Leaf, set[Leaf]]]:
     """For every occurrence of a group in a tensor, the groups that tell its block there."""
     axes = [resolve(symbol.segments) for symbol in symbols]
     everywhere = [_everywhere(axis) for axis in axes]
     for a, axis in enumerate(axes):
-        elsewhere = [unit for b, units in enumerate(everywhere) if b != a for unit in units]
-        across = {unit for unit in elsewhere if elsewhere.count(unit) == 1}
+        elsewhere = Counter(unit for b, units in enumerate(everywhere) if b != a for unit in units)
+        across = {unit for unit, times in elsewhere.items() if times == 1}
         for segment in axis:
             own = {unit for unit in segment if segment.count(unit) == 1}
             for unit in set(segment) & wanted:

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import torch
@@ -137,21 +138,29 @@ def _free(tracer: Tracer) -> list[Leaf]:
 
 def _names(tracer: Tracer, found: Iterable[Leaf]) -> dict[Leaf, str]:
     """A name for every group: of the module (or parameter) that makes its units, made unique."""
-    makers: dict[Leaf, str] = {}
-    for only_made in (True, False):
-        for name in tracer.used:
-            for axis, symbol in enumerate(tracer.owned[name].symbols):
-                if only_made and (name, axis) in tracer.incoming - tracer.outgoing:
-                    continue
-                for unit in leaves(symbol):
-                    makers.setdefault(unit, name)
+    makers = _makers(tracer)
     plain = {unit: _title(makers[unit], unit.hint) for unit in found}
+    taken: Counter[str] = Counter()
     names: dict[Leaf, str] = {}
     for unit, title in plain.items():
-        taken = sum(1 for other in names if plain[other] == title)
-        alone = list(plain.values()).count(title) == 1
-        names[unit] = title if alone or not taken else f"{title}.part{taken + 1}"
+        taken[title] += 1
+        names[unit] = title if taken[title] == 1 else f"{title}.part{taken[title]}"
     return names
+
+
+def _makers(tracer: Tracer) -> dict[Leaf, str]:
+    """The first parameter that makes each unit; of units that nothing makes, the first that reads them."""
+    read_only = tracer.incoming - tracer.outgoing
+    axes = [
+        (name, symbol, (name, axis) in read_only)
+        for name in tracer.used
+        for axis, symbol in enumerate(tracer.owned[name].symbols)
+    ]
+    makers: dict[Leaf, str] = {}
+    for name, symbol, _ in sorted(axes, key=lambda own: own[2]):
+        for unit in leaves(symbol):
+            makers.setdefault(unit, name)
+    return makers
 
 
 MAKERS = re.compile(r"weight|bias|(?:weight|bias)_(?:ih|hh|g|v)")

@@ -36,7 +36,9 @@ def attention(op: Call) -> list[Symbols | None]:
         op.hint(batch[-1], "heads", "queries")
     op.hint(dimensions, "keys")
     op.hint(value[-1], "values")
-    return [(*batch, query[-2], value[-1])]
+    sums = (*batch, query[-2])
+    rest = [sums if shape == tuple(symbol.size for symbol in sums) else None for shape in op.shapes[1:]]
+    return [(*sums, value[-1]), *rest]
 
 
 def _batch(op: Call, query: Value, key: Value, value: Value) -> Symbols:

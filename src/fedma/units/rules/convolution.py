@@ -25,16 +25,19 @@ def convolution(op: Call) -> Symbols:
     channels = x[1 if batched else 0]
     op.pin(x.symbols[2 if batched else 1 :], "position")
     op.pin(weight.symbols[2:], "convolution kernel")
-    groups = op.args.get("groups", 1)
-    if groups == 1:
-        made, read = _plain(op, channels, weight, transposed)
-    else:
-        made, read = _grouped(op, channels, weight, groups, transposed)
+    made, read = channels_met(op, channels, weight, op.args.get("groups", 1), transposed)
     if bias is not None:
         unify(made, bias[0])
     batch = x.symbols[:1] if batched else ()
     op.mix([read], [*batch, made])
     return (*batch, made, *op.fixed(op.shape[2 if batched else 1 :], "position"))
+
+
+def channels_met(op: Call, channels: Symbol, weight: Value, groups: int, transposed: bool) -> tuple[Symbol, Symbol]:
+    """The channels that a weight makes and those that it reads, which are the input's."""
+    return (
+        _plain(op, channels, weight, transposed) if groups == 1 else _grouped(op, channels, weight, groups, transposed)
+    )
 
 
 def _plain(op: Call, channels: Symbol, weight: Value, transposed: bool) -> tuple[Symbol, Symbol]:

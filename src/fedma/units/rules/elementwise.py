@@ -28,7 +28,7 @@ zeros ones full new_zeros new_ones new_full zeros_like ones_like full_like zero 
 """)
 BLANK = names("empty new_empty empty_strided new_empty_strided empty_permuted empty_like empty_quantized")
 POSITIONS = names("""
-arange rand randn randint linspace logspace eye randperm triu_indices tril_indices range scalar_tensor rand_like
+arange rand randn randint linspace logspace randperm triu_indices tril_indices range scalar_tensor rand_like
 randn_like randint_like bernoulli normal uniform exponential log_normal
 """)
 

@@ -42,7 +42,8 @@ def layer_norm(op: Call) -> list[Symbols | None]:
                 unify(symbol, own)
     op.hold(last, "normalised over by a " + ("layer norm" if "layer" in op.name else "root-mean-square norm"))
     op.mix(last, x.symbols[:-depth])
-    return [x.symbols]
+    moments = (*x.symbols[:-depth], *op.fresh(*[1] * depth))
+    return [x.symbols, *[moments] * (len(op.shapes) - 1)]
 
 
 @rule("group_norm", "native_group_norm")
@@ -58,7 +59,7 @@ def group_norm(op: Call) -> list[Symbols | None]:
     op.hint(block, "groups")
     op.hold([block, inside], "normalised over by a group norm")
     op.mix([inside, *x.symbols[2:]], [block, x[0]])
-    return [x.symbols]
+    return [x.symbols, *[(x[0], block)] * (len(op.shapes) - 1)]
 
 
 @rule("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "softmin")

@@ -1,6 +1,6 @@
 """Operations that join tensors along an axis, or take an axis apart."""
 
-from fedma.units.axes import concat, leaf, pin, split, unify
+from fedma.units.axes import Symbol, concat, factor, leaf, pin, split, unify
 from fedma.units.call import Call, NoRule
 from fedma.units.registry import rule
 from fedma.units.values import Deferred, Memory, Symbols, Value
@@ -64,7 +64,7 @@ def unbind(op: Call) -> list[Symbols]:
 
 @rule("slice", "narrow", view=True)
 def slice_(op: Call) -> Symbols:
-    """Consecutive positions are a part of the axis; with a step the axis has to stay."""
+    """Consecutive positions are a part of the axis; with a step, one position of every block."""
     x = op["self"]
     axis = op["dim"] % len(x)
     before, length = op["start"] or 0, op.shape[axis]
@@ -75,12 +75,21 @@ def slice_(op: Call) -> Symbols:
     if length == 0:
         return (*symbols[:axis], leaf(0), *symbols[axis + 1 :])
     if op.args.get("step", 1) != 1 or not isinstance(before, int):
-        pin(x[axis], "strided slice")
-        symbols[axis] = leaf(length, pinned="strided slice")
+        symbols[axis] = _one_of_each(x[axis], op["step"], length)
         return tuple(symbols)
     before = min(max(before + size if before < 0 else before, 0), size)
     symbols[axis] = split(x[axis], [before, length, size - before - length])[1]
     return tuple(symbols)
+
+
+def _one_of_each(symbol: Symbol, step: int, length: int) -> Symbol:
+    """One position of every block, where blocks fill the axis; else it has to stay."""
+    if step * length != symbol.size:
+        pin(symbol, "strided slice")
+        return leaf(length, pinned="strided slice")
+    blocks, inner = factor(symbol, [length, step])
+    pin(inner, "strided slice")
+    return blocks
 
 
 @rule(

@@ -1,6 +1,6 @@
 """Pooling, resampling and other operations on positions: positions stay in place, channels pass through."""
 
-from fedma.units.axes import factor, leaf, pin, product
+from fedma.units.axes import factor, leaf, pin, product, unify
 from fedma.units.call import Call, NoRule
 from fedma.units.registry import rule
 from fedma.units.values import Symbols
@@ -13,6 +13,7 @@ SPATIAL += [
     f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d")
 ]
 SPATIAL += [f"_upsample_{kind}" for kind in ("nearest_exact1d", "nearest_exact2d", "bilinear2d_aa", "bicubic2d_aa")]
+SPATIAL += ["_upsample_nearest_exact3d", "max_unpool3d", "fractional_max_pool3d"]
 SPATIAL += ["upsample_trilinear3d", "fractional_max_pool2d", "max_unpool2d", "replication_pad1d", "replication_pad2d"]
 SPATIAL += ["reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad3d", "quantized_max_pool2d"]
 
@@ -23,7 +24,9 @@ def spatial(op: Call) -> list[Symbols | None]:
     x = op.values[0]
     positions = next((int(c) for c in op.name if c in "123"), 2)
     lead = len(x) - positions
-    op.pin(x.symbols[lead:], "position")
+    for value in op.values:
+        op.broadcast(x.shape[:lead], x.symbols[:lead], value.symbols[:lead])
+        op.pin(value.symbols[lead:], "position")
     op.mix(x.symbols[lead:], x.symbols[:lead])
     return [None if s is None else (*x.symbols[:lead], *op.fixed(s[lead:], "position")) for s in op.shapes]
 
@@ -87,8 +90,8 @@ def unfold(op: Call) -> Symbols:
 def grid_sampler(op: Call) -> Symbols:
     """Values at positions that another tensor gives."""
     x, grid = op["input"], op["grid"]
-    op.pin([*x.symbols[2:], *grid.symbols], "position")
-    return (x[0], x[1], *op.fixed(op.shape[2:], "position"))
+    op.pin([*x.symbols[2:], *grid.symbols[1:]], "position")
+    return (unify(x[0], grid[0]), x[1], *op.fixed(op.shape[2:], "position"))
 
 
 @rule(

@@ -66,10 +66,9 @@ def _starts(op: Call, state: Value, k: int, units: Symbol) -> None:
     """The initial state of one cell; equal numbers for all units say nothing."""
     if state.memory.uniform:
         return
-    if state.deferred and state.deferred.axis == 0:
-        unify(units, state.deferred.parts()[k][-1])
-    else:
-        unify(units, state[-1])
+    own = state.deferred.parts()[k] if state.deferred and state.deferred.axis == 0 else state.symbols
+    op.pin(own[:-1], "time")
+    unify(units, own[-1])
 
 
 def _last(op: Call, units: list[Symbol], shape: "tuple[int, ...] | None") -> "Symbols | Value":
@@ -86,10 +85,11 @@ def cell(op: Call) -> list[Symbols | None]:
     states = op["hx"] if isinstance(op["hx"], list | tuple) else [op["hx"]]
     params = [op[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh") if op.args.get(name) is not None]
     units, _ = _cell(op, x[-1], params)
+    samples = op.broadcast(x.shape[:-1], x.symbols[:-1], *(state.symbols[:-1] for state in states))
     for state in states:
         if not state.memory.uniform:
             unify(units, state[-1])
-    return [(*x.symbols[:-1], units) for _ in op.shapes]
+    return [(*samples, units) for _ in op.shapes]
 
 
 @rule("_pack_padded_sequence")

@@ -35,18 +35,18 @@ def reduce(op: Call) -> "list[Symbols | Value]":
     else:
         kept = tuple(symbol for d, symbol in enumerate(x.symbols) if d not in axes)
     if op.name in WITH_POSITIONS and len(op.shapes) == 2:
-        return [kept, _positions(op, reduced, kept)]
+        return [kept, when_used(op, kept, reduced, f"positions found by {op.name}")]
     return [kept for _ in op.shapes]
 
 
-def _positions(op: Call, reduced: list[Symbol], kept: Symbols) -> Value:
-    """Where along the reduced axes the values were found: these stay in place as soon as somebody asks."""
+def when_used(op: Call, symbols: Symbols, units: list[Symbol], why: str) -> Value:
+    """A result that depends on the order of some units: they stay in place as soon as somebody uses it."""
 
     def asked() -> Symbols:
-        op.pin(reduced, f"positions found by {op.name}")
-        return kept
+        op.pin(units, why)
+        return symbols
 
-    return Value(shape=op.shapes[1] or (), deferred=Deferred(-1, list, asked))
+    return Value(shape=tuple(symbol.size for symbol in symbols), deferred=Deferred(-1, list, asked))
 
 
 def _axes(dim: int | list[int] | None, dims: int) -> set[int]:
@@ -55,23 +55,43 @@ def _axes(dim: int | list[int] | None, dims: int) -> set[int]:
     return {axis % dims for axis in (dim if isinstance(dim, list | tuple) else [dim])}
 
 
-@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "argsort", "topk", "kthvalue", "msort")
+@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "argsort")
 def ordered(op: Call) -> list[Symbols | None]:
     """Operations that depend on the order along an axis: it stays in place."""
+    x = op.values[0]
+    if len(x):
+        pin(x[op["dim"]], op.name)
+    return [x.symbols for _ in op.shapes]
+
+
+@rule("sort", "topk", "kthvalue", "msort")
+def ranked(op: Call) -> "list[Symbols | Value]":
+    """Values by their rank, in which the order of the units plays no part; where they were found depends on it."""
     x = op.values[0]
     if len(x) == 0:
         return [() for _ in op.shapes]
     axis = op.args.get("dim", 0 if op.name == "msort" else -1) % len(x)
-    pin(x[axis], op.name)
-    results: list[Symbols | None] = []
-    for shape in op.shapes:
-        size = None if shape is None or len(shape) != len(x) else shape[axis]
-        results.append(
-            None
-            if size is None
-            else tuple(leaf(size, pinned=op.name) if d == axis else symbol for d, symbol in enumerate(x.symbols))
-        )
-    return results
+    op.hold([x[axis]], f"ranked by {op.name}")
+    before, after = x.symbols[:axis], x.symbols[axis + 1 :]
+    op.mix([x[axis]], [*before, *after])
+    gone = len(op.shape) < len(x)
+    symbols = (*before, *(() if gone else op.fixed(op.shape[axis : axis + 1], f"ranked by {op.name}")), *after)
+    found: list[Symbols | Value] = [symbols, when_used(op, symbols, [x[axis]], f"positions found by {op.name}")]
+    return found[: len(op.shapes)]
+
+
+@rule("quantile", "nanquantile")
+def quantile(op: Call) -> Symbols:
+    """Values at some ranks, one or several."""
+    x, dim = op["self"], op["dim"]
+    axes = _axes(dim, len(x))
+    reduced = [x[axis] for axis in axes]
+    op.hold(reduced, f"ranked by {op.name}")
+    kept = [symbol for d, symbol in enumerate(x.symbols) if d not in axes]
+    op.mix(reduced, kept)
+    if op["keepdim"]:
+        kept = [leaf(1) if d in axes else symbol for d, symbol in enumerate(x.symbols)]
+    return (*op.fixed(op.shape[: len(op.shape) - len(kept)], f"ranked by {op.name}"), *kept)
 
 
 @rule("cosine_similarity", "pairwise_distance")

@@ -233,8 +233,8 @@ def reordered(op: Call) -> Symbols:
     return x.symbols
 
 
-@rule("diagonal", "diag", "diag_embed", "view_as_real", "view_as_complex")
-def diagonal(op: Call) -> Symbols:
+@rule("diag", "view_as_real", "view_as_complex")
+def parts_of_numbers(op: Call) -> Symbols:
     """Axes that are read together, or that hold the parts of a number, stay in place."""
     x = op["self"]
     kept = math.gcd(len(x), len(op.shape)) if op.name.startswith("view_as") else 0
