@@ -11,10 +11,11 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedma.units.axes import pin
-from fedma.units.inputs import Inputs, own_all
+from fedma.units.inputs import Inputs, own_all, results
 from fedma.units.state import tensors
 from fedma.units.tracer import Tracer
 from fedma.units.values import Value
+from fedma.units.walk import leaves
 
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
@@ -23,12 +24,12 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     owned = own_all(recorder.tracer, model)
     for name, tensor in tensors(model).items():
         recorder.label(tensor, owned[name])
-    for tensor in pytree.tree_leaves((inputs.args, inputs.kwargs)):
+    for tensor in leaves((inputs.args, inputs.kwargs)):
         if isinstance(tensor, Tensor):
             recorder.label(tensor, recorder.tracer.fixed(tensor.shape, "input"))
     with torch.no_grad(), _unfused(), _paths(model, recorder), _Exits(recorder), recorder:
         result = model(*inputs.args, **inputs.kwargs)
-    for tensor in pytree.tree_leaves(result):
+    for tensor in results(result):
         if isinstance(tensor, Tensor):
             recorder.tracer.output(recorder.value(tensor))
     return recorder.tracer
