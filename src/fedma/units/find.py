@@ -39,4 +39,4 @@ def units(
         with at_rest(model):
             graph = derive(model, inputs, front_end=front_end)
     trial = Trial(model, inputs)
-    return verified(graph, trial) if verify else growable(graph, trial, ordered=False)
+    return verified(graph, trial) if verify else growable(graph, trial)

@@ -19,18 +19,18 @@ from fedma.units.trial import Trial, wider
 UNSTEADY = "the model gives other outputs every time, so it cannot be tried"
 
 
-def growable(graph: UnitGraph, trial: Trial, *, ordered: bool = True) -> UnitGraph:
+def growable(graph: UnitGraph, trial: Trial, *, tried: bool = False) -> UnitGraph:
     """The graph with its groups marked as growable or not, by trying; what views seem to fix is tried too, at once.
 
     Args:
         graph: of the model.
         trial: of the model.
-        ordered: put the units in random order at the same time, which is known to change nothing.
+        tried: all groups that may grow have been tried together, and nothing went wrong.
     """
     free = [name for name, group in graph.groups.items() if group.growable]
     baked = [name for name, group in graph.groups.items() if group.reason == BAKED]
     stuck: dict[str, str] = {}
-    if trial.widened(graph, free, ordered=ordered):
+    if not tried and trial.widened(graph, free, ordered=False):
         stuck = dict.fromkeys(free, UNSTEADY) if trial.unsteady else _stuck(graph, trial, free)
     grown = [name for name in free if name not in stuck]
     if baked and not trial.unsteady and not _together(graph, trial, [*grown, *baked]):

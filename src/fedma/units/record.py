@@ -20,7 +20,7 @@ from fedma.units.walk import leaves
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
     """What the operations of one forward pass say."""
-    recorder = Recorder()
+    recorder = Recorder(hidden=inputs.hidden)
     owned = own_all(recorder.tracer, model)
     for name, tensor in tensors(model).items():
         recorder.label(tensor, owned[name])
@@ -36,11 +36,15 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
 
 
 class Recorder(TorchDispatchMode):
-    """Runs every operation as it is and tells the tracer of it."""
+    """Runs every operation as it is and tells the tracer of it.
 
-    def __init__(self) -> None:
+    Args: `hidden` says that inputs stand outside tensors, so that tensors which no operation made may show them.
+    """
+
+    def __init__(self, *, hidden: bool = False) -> None:
         super().__init__()
         self.tracer = Tracer()
+        self.hidden = hidden
         self.path: list[str] = []
         self._labels: dict[int, tuple[Tensor, Value]] = {}
 
@@ -57,7 +61,8 @@ class Recorder(TorchDispatchMode):
         """What a tensor carries; a tensor that no operation made is a constant."""
         known = self._labels.get(id(tensor))
         if known is None or known[1].shape != tuple(tensor.shape):
-            self.label(tensor, self.tracer.constant(tensor))
+            given = self.hidden and tensor.numel() > 1
+            self.label(tensor, self.tracer.fixed(tensor.shape, "input") if given else self.tracer.constant(tensor))
         return self._labels[id(tensor)][1]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -6,6 +6,7 @@ that tells them apart can be named.
 """
 
 import contextlib
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fedma.units.inputs import Inputs, evaluating, given
+from fedma.units.inputs import Inputs, evaluating, given, results
 from fedma.units.state import tensors
 
 HIGH = {
@@ -30,6 +31,8 @@ HIGH = {
 """What is computed with instead of each type of less precision."""
 BITS = torch.ops.aten.view.dtype
 """Looks at the bits of numbers, which are others in another type."""
+BLIND = re.compile(r"aten::(new_.*|.*_like|fill_|zero_)")
+"""Operations that take no notice of the values of their operands."""
 FLAT = 1e-12
 """How far the mean of squares may lie above the square of the mean, in terms of it, by rounding."""
 
@@ -78,6 +81,24 @@ def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bo
     with evaluating(model), steady(model, double=double), look, paths:
         found = given(model, inputs)
     return Pass(found, look.traces, look.flat)
+
+
+def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True) -> dict[str, Tensor]:
+    """How a random sum of the outputs changes with each parameter that they depend on, by name.
+
+    Args: as for `forward`.
+    """
+    own = {name: tensor.requires_grad_() for name, tensor in tensors(model).items() if isinstance(tensor, nn.Parameter)}
+    with evaluating(model), steady(model, double=double), torch.enable_grad(), _Look(double=double, traced=False):
+        arguments = inputs.copied()
+        found = results(model(*arguments.args, **arguments.kwargs))
+        sums = [
+            torch.where(out.isfinite(), out, 0.0).mul(torch.rand_like(out)).sum()
+            for out in found
+            if isinstance(out, Tensor) and out.requires_grad and _is_real(out)
+        ]
+        known = torch.autograd.grad(sums, list(own.values()), allow_unused=True) if sums else [None] * len(own)
+    return {name: gradient for name, gradient in zip(own, known, strict=True) if gradient is not None}
 
 
 @contextlib.contextmanager
@@ -179,8 +200,9 @@ class _Look(TorchDispatchMode):
             return
         sums = [_sums(tensor) for tensor in made]
         self._made.append((name, self._path[-1] if self._path else "", torch.stack(sums).sum(0)))
-        if not self.flat and all(_is_flat(tensor, own) for tensor, own in zip(made, sums, strict=True)):
-            self.flat = not all(_is_flat(tensor, _sums(tensor)) for tensor in _tensors(args) if _is_real(tensor))
+        if not self.flat and not BLIND.fullmatch(name) and all(t.numel() > 1 and _is_flat(t, own) for t, own in zip(made, sums, strict=True)):
+            operands = [tensor for tensor in _tensors(args) if _is_real(tensor) and tensor.numel() > 1]
+            self.flat = bool(operands) and not any(_is_flat(tensor, _sums(tensor)) for tensor in operands)
 
 
 def _raised(thing: Any) -> Any:

@@ -41,9 +41,9 @@ def _what(thing: Any) -> str:
     if thing is None:
         return "the model is None"
     if isinstance(thing, type):
-        return f"{thing.__name__} is a class, not a model made of it: call it first"
+        return f"{thing.__name__} is a class, not a model made by calling it"
     if isinstance(thing, Mapping) and all(isinstance(value, Tensor) for value in thing.values()):
-        return "this is a state dict, which says nothing of how its tensors are used: load it into its model first"
+        return "this is a state dict, which says nothing of how its tensors are used"
     if isinstance(thing, torch.optim.Optimizer):
         return f"{type(thing).__name__} is an optimiser, not a model"
     if isinstance(thing, list | tuple):

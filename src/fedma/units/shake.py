@@ -38,10 +38,10 @@ def shaken(model: nn.Module, *, double: bool = True, by: float = SHAKE) -> nn.Mo
 
 
 @torch.no_grad()
-def roused(model: nn.Module) -> nn.Module:
-    """A copy whose parameters are scaled by random numbers between -1 and 1: what slept, or was full, works again."""
+def roused(model: nn.Module, seed: int) -> nn.Module:
+    """A copy whose parameters are scaled by random numbers between -1 and 1: what slept, or was full, may work."""
     fresh = copied(model)
-    random = generator(0, "rouse")
+    random = generator(seed, "rouse")
     for tensor in _saved(fresh):
         if isinstance(tensor, nn.Parameter):
             tensor.mul_(2 * _uniform(tensor, random) - 1)

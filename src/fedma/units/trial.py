@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fedma.seeds import generator, number
 from fedma.units.graph import UnitGraph
 from fedma.units.inputs import Inputs
-from fedma.units.reference import Pass, Trace, forward, parting
+from fedma.units.reference import Pass, Trace, forward, gradients, parting
 from fedma.units.resize import copied, rebuild
 from fedma.units.shake import SHAKE, SPREADS, difference, in_double, perturbed, roused, shaken, trembling, variation
 from fedma.units.state import tensors
@@ -21,10 +21,14 @@ ROUNDED = 50.0
 """How many times what the last digits of all weights do counts as none."""
 WORST = {True: 1e-6, False: 1e-3}
 """Largest difference that may count as none at all, in float64 and in the model's own precision."""
+DRAWS, MANY = 2, 10
+"""How many orders are tried: one on each set of inputs, and more where outputs say little."""
+SILENT = 1e-13
+"""A gradient this much smaller than the largest is none."""
 MOST = 7
 """By how many units groups are widened at most in a first draw: two that must stay of one size grow apart."""
 CONTROLS = 4
-"""In how many places a group is left as it was, one at a time, to see whether the outputs depend on its order."""
+"""In how many places a group is left in order, one at a time, to see whether the outputs show it."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +89,18 @@ class Trial:
     def _run(self, model: nn.Module, inputs: Inputs, *, traced: bool = False) -> Pass:
         return forward(model, inputs, double=self.double, traced=traced)
 
-    @cached_property
-    def roused(self) -> "Trial | None":
-        """The same trial with other numbers where some operation told nothing of its operands; None where all did."""
-        if not any(case.base.flat for case in self.cases):
-            return None
+    def roused(self, seed: int) -> "Trial | None":
+        """The same trial with other numbers, in which what slept may work; None where they have no meaning."""
         try:
-            other = Trial(roused(self.model), self.cases[0].inputs)
+            other = Trial(roused(self.model, seed), self.cases[0].inputs)
         except Exception:
             return None
         return other if _has_meaning(other.cases[0].base) else None
+
+    @property
+    def flat(self) -> bool:
+        """Whether some operation told nothing of its operands (a dead ReLU), so that orders may not show."""
+        return any(case.base.flat for case in self.cases)
 
     @cached_property
     def tolerance(self) -> float:
@@ -117,10 +123,10 @@ class Trial:
         gap = self._gap(case, found)
         return gap if gap > EXACT and gap > self.tolerance else 0.0
 
-    def permuted(self, graph: UnitGraph, groups: Collection[str]) -> str:
+    def permuted(self, graph: UnitGraph, groups: Collection[str], *, draws: int = DRAWS) -> str:
         """What goes wrong when these groups alone are put in random order; empty when nothing does."""
-        for draw in range(2):
-            case = self.cases[min(draw, len(self.cases) - 1)]
+        for draw in range(draws):
+            case = self.cases[draw % len(self.cases)]
             try:
                 found = self._run(self._moved(graph, _cycles(graph, groups, draw), {}), case.inputs)
             except Exception as error:
@@ -137,8 +143,8 @@ class Trial:
             groups: some of its groups.
             ordered: put all groups, those that stay of one size included, in random order besides.
         """
-        for draw in range(2):
-            case = self.cases[min(draw, len(self.cases) - 1)]
+        for draw in range(DRAWS):
+            case = self.cases[draw % len(self.cases)]
             orders = _cycles(graph, graph.groups if ordered else (), draw)
             try:
                 found = self._run(self._moved(graph, orders, wider(graph, groups, draw)), case.inputs)
@@ -154,15 +160,30 @@ class Trial:
         found = self._run(self._moved(graph, _cycles(graph, groups, 2), {}), case.inputs, traced=True)
         return parting(case.base.traces, found.traces, WORST[self.double])
 
-    def matters(self, graph: UnitGraph, group: str) -> bool:
-        """Whether the outputs would change if one place of a group alone kept its order."""
-        orders = _cycles(graph, [group], 0)
-        places = list(dict.fromkeys(place.tensor for place in graph.places(group)))
-        return len(places) > 1 and any(
-            self._differs(case, self._run(self._moved(graph, orders, {}, but=place), case.inputs))
-            for place in places[:CONTROLS]
+    def shows(self, graph: UnitGraph, group: str) -> bool:
+        """Whether the outputs change, mostly, when one place of a group alone keeps its order while the others do not.
+
+        Outputs that do not show this do not show either that the group is right.
+        """
+        places = list(dict.fromkeys(place.tensor for place in graph.places(group)))[:CONTROLS]
+        found = [
+            bool(self._differs(case, self._run(self._moved(graph, _cycles(graph, [group], k), {}, but=place), case.inputs)))
+            for k, place in enumerate(places if len(places) > 1 else ())
             for case in self.cases
-        )
+        ]
+        return 2 * sum(found) > len(found)
+
+    def silent(self, graph: UnitGraph) -> set[str]:
+        """The groups that the outputs do not depend on, to first order; none where it cannot be told."""
+        case = next((case for case in self.cases if not case.base.flat), self.cases[0])
+        try:
+            found = gradients(copied(self.model), case.inputs, double=self.double)
+        except Exception:
+            return set()
+        sizes = {name: float(gradient.abs().max()) for name, gradient in found.items() if gradient.numel()}
+        least = SILENT * max(sizes.values(), default=float("inf"))
+        heard = {name for name, size in sizes.items() if not size <= least}
+        return {n for n in graph.groups if sizes and not any(place.tensor in heard for place in graph.places(n))}
 
     def _moved(
         self, graph: UnitGraph, orders: Mapping[str, Tensor], widths: Mapping[str, int], *, but: str = ""

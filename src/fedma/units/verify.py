@@ -16,37 +16,48 @@ from fedma.units.halving import failing
 from fedma.units.inputs import Inputs
 from fedma.units.shake import difference, in_double, shaken
 from fedma.units.state import tensors
-from fedma.units.trial import Trial
+from fedma.units.trial import MANY, Trial
 
 __all__ = ["Trial", "check", "difference", "in_double", "shaken", "verified"]
 
 BROKEN = "breaks the permutation law"
+WRONG = "a rule for one of its operations is wrong, or one of its places is missing"
+SILENT = "nothing of it reaches the outputs on these inputs, so it cannot be verified; give others for which it counts"
+ROUSINGS = 3
+"""How many times a model in which something sleeps gets other numbers."""
 UNPROVEN = "not verified: the model gives other outputs every time"
 
 
 def verified(graph: UnitGraph, trial: Trial) -> UnitGraph:
     """The graph without the groups that break the law, each with a warning; the others marked as growable or not."""
     free = [name for name, group in graph.groups.items() if group.growable]
-    if trial.widened(graph, free, ordered=True) and trial.permuted(graph, graph.groups):
+    well = not trial.widened(graph, free, ordered=True)
+    if not well and trial.permuted(graph, graph.groups):
         if trial.unsteady:
             return _unproven(graph)
         graph = _pinned(graph, _breaking(graph, trial))
-    for other in _others(trial):
-        graph = _pinned(graph, _breaking(graph, other))
+    graph = _pinned(graph, _asleep(graph, trial))
     graph = _pinned(graph, dict(_unseen(graph, trial)))
-    return growth.growable(graph, trial)
+    return growth.growable(graph, trial, tried=well and set(free) <= graph.groups.keys())
 
 
-def _others(trial: Trial) -> Iterator[Trial]:
-    """A second trial where the first one's numbers hide something."""
-    if trial.roused is not None:
-        yield trial.roused
+def _asleep(graph: UnitGraph, trial: Trial) -> dict[str, str]:
+    """The groups that show in no output until the model has other numbers: those that are wrong then, or never show."""
+    if not trial.flat:
+        return {}
+    wrong: dict[str, str] = {}
+    silent = trial.silent(graph)
+    for other in (trial.roused(seed) for seed in range(ROUSINGS) if silent):
+        if other is not None:
+            wrong |= _breaking(graph, other)
+            silent &= other.silent(graph)
+    return dict.fromkeys(sorted(silent), SILENT) | wrong
 
 
 def _breaking(graph: UnitGraph, trial: Trial) -> dict[str, str]:
     """The groups that change the outputs when they are reordered, each with how much and the first place to show it."""
     wrong = failing(graph.groups, lambda some: trial.permuted(graph, some))
-    return {name: why + _first(graph, trial, name) for name, why in wrong.items()}
+    return {name: f"{why}{_first(graph, trial, name)}; {WRONG}" for name, why in wrong.items()}
 
 
 def _first(graph: UnitGraph, trial: Trial, name: str) -> str:
@@ -59,17 +70,20 @@ def _first(graph: UnitGraph, trial: Trial, name: str) -> str:
 
 
 def _unseen(graph: UnitGraph, trial: Trial) -> Iterator[tuple[str, str]]:
-    """The groups whose order changes values on the way, while the outputs would not show it if it were wrong."""
+    """The groups whose order changes values on the way, if the outputs change too, or would not show what is wrong."""
     if trial.telling(graph, graph.groups) is None:
         return
     for name in failing(graph.groups, lambda some: "tells" if trial.telling(graph, some) else ""):
-        if not trial.matters(graph, name):
-            yield name, f"the outputs say nothing of it, and values on the way change{_first(graph, trial, name)}"
+        why = trial.permuted(graph, [name], draws=MANY)
+        if not why and not trial.shows(graph, name):
+            why = "the outputs say too little of it, and values on the way change"
+        if why:
+            yield name, f"{why}{_first(graph, trial, name)}; {WRONG}"
 
 
 def _pinned(graph: UnitGraph, wrong: dict[str, str]) -> UnitGraph:
     for name, why in wrong.items():
-        _warn(f"group {name} is left in place: {why}; a rule for one of its operations is wrong")
+        _warn(f"group {name} is left in place: {why}")
         graph = graph.pin(name, BROKEN)
     return graph
 
@@ -97,19 +111,11 @@ def check(graph: UnitGraph, model: nn.Module, inputs: Inputs) -> None:
     """
     _check_shapes(graph, model)
     trial = Trial(model, inputs)
-    for own in (trial, *_others(trial)):
-        if own.permuted(graph, graph.groups):
-            _refuse(graph, own)
-
-
-def _refuse(graph: UnitGraph, trial: Trial) -> None:
-    if trial.unsteady:
+    if trial.permuted(graph, graph.groups) and trial.unsteady:
         raise GraphError("the model gives other outputs every time, in evaluation mode too: nothing can be verified")
-    for name, why in _breaking(graph, trial).items():
-        raise GraphError(f"group {name} is wrong: {why}; its places are {_places(graph, name)}; {_ADVICE}")
-
-
-_ADVICE = "is one missing, or one too many?"
+    wrong = _breaking(graph, trial) or _asleep(graph, trial) or dict(_unseen(graph, trial))
+    for name, why in ((name, why) for name, why in wrong.items() if why != SILENT):
+        raise GraphError(f"group {name} is wrong: {why}; its places are {_places(graph, name)}")
 
 
 def _places(graph: UnitGraph, name: str) -> str:

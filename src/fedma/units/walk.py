@@ -49,9 +49,11 @@ def mapped(thing: Any, change: Change, done: dict[int, tuple[Any, Any]] | None =
     Args:
         thing: of any kind; it is left as it is.
         change: gives its argument back where nothing is to change.
-        done: what has been mapped already, by identity: what stands in two places stands in both afterwards.
+        done: what has been mapped already, by identity: what stands in two places stands in both afterwards (but numbers).
     """
     done = {} if done is None else done
+    if isinstance(thing, NUMBERS):
+        return change(thing)
     if id(thing) in done:
         return done[id(thing)][1]
     if is_leaf(thing):
