@@ -10,30 +10,40 @@ from torch import nn
 from fedma.units.axes import BAKED
 from fedma.units.graph import UnitGraph
 from fedma.units.halving import failing
-from fedma.units.inputs import Inputs, evaluating, given
+from fedma.units.inputs import Inputs, evaluating, given, keeping
 from fedma.units.reference import uncompiled
-from fedma.units.resize import copied, rebuild
+from fedma.units.resize import copied, holding
 from fedma.units.state import tensors
-from fedma.units.trial import Trial, wider
+from fedma.units.trial import FIXED, Trial, wider
 
+Stuck = dict[str, str]
+"""Groups that cannot grow, and why."""
 UNSTEADY = "the model gives other outputs every time, so it cannot be tried"
 
 
-def growable(graph: UnitGraph, trial: Trial, *, tried: bool = False) -> UnitGraph:
+def free(graph: UnitGraph) -> list[str]:
+    """The groups of which nothing is known yet that would keep them from growing."""
+    return [name for name, group in graph.groups.items() if group.growable]
+
+
+def held_by_shapes(graph: UnitGraph, trial: Trial) -> Stuck:
+    """The groups whose size the model fixes so that it does not run otherwise; found without any arithmetic."""
+    shapes = Skeleton(trial.model, trial.cases[0].inputs)
+    return failing(free(graph), lambda some: shapes.wrong(graph, some)) if shapes.runs else {}
+
+
+def growable(graph: UnitGraph, trial: Trial, stuck: Stuck | None = None) -> UnitGraph:
     """The graph with its groups marked as growable or not, by trying; what views seem to fix is tried too, at once.
 
     Args:
         graph: of the model.
         trial: of the model.
-        tried: all groups that may grow have been tried together, and nothing went wrong.
+        stuck: the groups that cannot grow, where that is known.
     """
-    free = [name for name, group in graph.groups.items() if group.growable]
+    stuck = _stuck(graph, trial) if stuck is None else stuck
+    grown = [name for name in free(graph) if name not in stuck]
     baked = [name for name, group in graph.groups.items() if group.reason == BAKED]
-    stuck: dict[str, str] = {}
-    if not tried and trial.widened(graph, free, ordered=False):
-        stuck = dict.fromkeys(free, UNSTEADY) if trial.unsteady else _stuck(graph, trial, free)
-    grown = [name for name in free if name not in stuck]
-    if baked and not trial.unsteady and not _together(graph, trial, [*grown, *baked]):
+    if baked and UNSTEADY not in stuck.values() and not _together(graph, trial, [*grown, *baked]):
         grown += baked
     groups = {
         name: replace(group, growable=name in grown, reason="" if name in grown else stuck.get(name, group.reason))
@@ -42,11 +52,14 @@ def growable(graph: UnitGraph, trial: Trial, *, tried: bool = False) -> UnitGrap
     return replace(graph, groups=groups)
 
 
-def _stuck(graph: UnitGraph, trial: Trial, free: Collection[str]) -> dict[str, str]:
-    """The groups that cannot grow, and why: first by shapes, which costs little, the others by values."""
-    shapes = Skeleton(trial.model, trial.cases[0].inputs)
-    stuck = failing(free, lambda some: shapes.wrong(graph, some)) if shapes.runs else {}
-    rest = [name for name in free if name not in stuck]
+def _stuck(graph: UnitGraph, trial: Trial) -> Stuck:
+    """The groups that cannot grow: first by shapes, which costs little, the others by values."""
+    if not trial.widened(graph, free(graph), ordered=False):
+        return {}
+    if trial.unsteady:
+        return dict.fromkeys(free(graph), UNSTEADY)
+    stuck = held_by_shapes(graph, trial)
+    rest = [name for name in free(graph) if name not in stuck]
     return stuck | failing(rest, lambda some: trial.widened(graph, some, ordered=False))
 
 
@@ -67,7 +80,7 @@ class Skeleton:
         places = {id(tensor): tensor for tensor in tensors(model).values()}
         self.model = copied(model, {key: _bare(tensor) for key, tensor in places.items()})
         self.inputs = inputs.map(lambda tensor: tensor.to("meta"))
-        self.runs = not self._fault(copied(self.model))
+        self.runs = not self._fault(self.model)
 
     def wrong(self, graph: UnitGraph, groups: Collection[str]) -> str:
         """What goes wrong in the shapes when these groups grow; empty when nothing does."""
@@ -76,13 +89,14 @@ class Skeleton:
     def _wider(self, graph: UnitGraph, widths: dict[str, int]) -> str:
         names = [name for name in graph.layouts if graph.groups_of(name) & set(widths)]
         weights = {name: torch.empty(graph.shape(name, widths), device="meta") for name in names}
-        fault = self._fault(rebuild(self.model, weights))
-        return f"its size is fixed in the model ({fault})" if fault else ""
+        with holding(self.model, weights) as wide:
+            fault = self._fault(wide)
+        return f"{FIXED} ({fault})" if fault else ""
 
     def _fault(self, model: nn.Module) -> str:
         """What the model raises; empty where it runs."""
         try:
-            with warnings.catch_warnings(), evaluating(model), uncompiled():
+            with warnings.catch_warnings(), keeping(model), evaluating(model), uncompiled():
                 warnings.simplefilter("ignore")
                 given(model, self.inputs)
         except Exception as error:

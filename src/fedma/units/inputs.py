@@ -62,20 +62,28 @@ class Inputs:
 def at_rest(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradients, no fused attention; everything as it was afterwards, all tensors included."""
     own = [(tensor, tensor.detach().clone()) for tensor in tensors(model).values()]
-    kept = [_kept(module) for module in model.modules()]
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(model):
+        with keeping(model), evaluating(model):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        for back in kept:
-            back()
         with torch.no_grad():
             for tensor, before in own:
                 if not torch.equal(tensor, before):
                     tensor.copy_(before)
+
+
+@contextlib.contextmanager
+def keeping(model: nn.Module) -> Iterator[None]:
+    """Every module has its attributes of before again afterwards, what is in its lists and dicts included."""
+    kept = [_kept(module) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for back in kept:
+            back()
 
 
 def _kept(module: nn.Module) -> Callable[[], None]:

@@ -1,7 +1,8 @@
 """A module at other widths: new tensors, and the attributes that go with them."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from fedma.errors import GraphError
-from fedma.units.inputs import evaluating
+from fedma.units.inputs import evaluating, keeping
 from fedma.units.state import tensors
 
 
@@ -36,11 +37,28 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
             f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…"
         )
     fresh = copied(model, {id(tensor): _like(tensor, weights[name]) for name, tensor in own.items() if name in weights})
-    with evaluating(fresh):
-        for module in fresh.modules():
+    _settle(fresh)
+    return fresh
+
+
+@contextlib.contextmanager
+def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+    """The model itself holding these weights for a while, as `rebuild` would make one; nothing is copied."""
+    new = {id(tensor): _like(tensor, weights[name]) for name, tensor in tensors(model).items() if name in weights}
+    with keeping(model):
+        for module in model.modules():
+            for own in (module._parameters, module._buffers):
+                own.update({name: new[id(tensor)] for name, tensor in own.items() if id(tensor) in new})
+        _settle(model)
+        yield model
+
+
+def _settle(model: nn.Module) -> None:
+    """Let what modules keep of their tensors follow them."""
+    with evaluating(model):
+        for module in model.modules():
             _recompute(module)
             _follow(module)
-    return fresh
 
 
 def _recompute(module: nn.Module) -> None:

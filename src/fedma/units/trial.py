@@ -23,6 +23,7 @@ WORST = {True: 1e-6, False: 1e-3}
 """Largest difference that may count as none at all, in float64 and in the model's own precision."""
 DRAWS, MANY = 2, 10
 """How many orders are tried: one on each set of inputs, and more where outputs say little."""
+FIXED = "its size is fixed in the model"
 SILENT = 1e-13
 """A gradient this much smaller than the largest is none."""
 MOST = 7
@@ -56,6 +57,7 @@ class Trial:
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        self._last: tuple[tuple[frozenset[str], int], Pass] | None = None
         self.double = True
         try:
             self._begin(model, in_double(inputs))
@@ -121,19 +123,34 @@ class Trial:
     def _differs(self, case: Case, found: Pass) -> float:
         """How far these outputs are from the expected ones; zero where that may be rounding."""
         gap = self._gap(case, found)
-        return gap if gap > EXACT and gap > self.tolerance else 0.0
+        return gap if gap > WORST[self.double] or (gap > EXACT and gap > self.tolerance) else 0.0
 
     def permuted(self, graph: UnitGraph, groups: Collection[str], *, draws: int = DRAWS) -> str:
         """What goes wrong when these groups alone are put in random order; empty when nothing does."""
         for draw in range(draws):
-            case = self.cases[draw % len(self.cases)]
             try:
-                found = self._run(self._moved(graph, _cycles(graph, groups, draw), {}), case.inputs)
+                found = self._reordered(graph, groups, draw)
             except Exception as error:
                 return f"reordered, the model does not run ({_line(error)})"
-            if gap := self._differs(case, found):
+            if gap := self._differs(self._case(draw), found):
                 return f"reordering it changes the outputs (by {gap:.1e} of their size)"
         return ""
+
+    def telling(self, graph: UnitGraph, groups: Collection[str]) -> Trace | None:
+        """The first operation whose values change when these groups are put in random order, outputs aside."""
+        found = self._reordered(graph, groups, DRAWS - 1)
+        return parting(self._case(DRAWS - 1).base.traces, found.traces, WORST[self.double])
+
+    def _reordered(self, graph: UnitGraph, groups: Collection[str], draw: int) -> Pass:
+        """What the model gives when these groups are put in random order; what was asked last is remembered."""
+        key = (frozenset(groups), draw)
+        if self._last is None or self._last[0] != key:
+            other = self._moved(graph, _cycles(graph, groups, draw), {})
+            self._last = (key, self._run(other, self._case(draw).inputs, traced=draw == DRAWS - 1))
+        return self._last[1]
+
+    def _case(self, draw: int) -> Case:
+        return self.cases[draw % len(self.cases)]
 
     def widened(self, graph: UnitGraph, groups: Collection[str], *, ordered: bool) -> str:
         """What goes wrong when these groups get some zero units more, each another number; empty when nothing does.
@@ -144,21 +161,15 @@ class Trial:
             ordered: put all groups, those that stay of one size included, in random order besides.
         """
         for draw in range(DRAWS):
-            case = self.cases[draw % len(self.cases)]
+            case = self._case(draw)
             orders = _cycles(graph, graph.groups if ordered else (), draw)
             try:
                 found = self._run(self._moved(graph, orders, wider(graph, groups, draw)), case.inputs)
             except Exception as error:
-                return f"its size is fixed in the model ({_line(error)})"
+                return f"{FIXED} ({_line(error)})"
             if self._differs(case, found):
                 return "zero units change the function"
         return ""
-
-    def telling(self, graph: UnitGraph, groups: Collection[str]) -> Trace | None:
-        """The first operation whose values change when these groups are put in random order, outputs aside."""
-        case = self.cases[-1]
-        found = self._run(self._moved(graph, _cycles(graph, groups, 2), {}), case.inputs, traced=True)
-        return parting(case.base.traces, found.traces, WORST[self.double])
 
     def shows(self, graph: UnitGraph, group: str) -> bool:
         """Whether the outputs change, mostly, when one place of a group alone keeps its order while the others do not.

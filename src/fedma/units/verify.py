@@ -16,7 +16,7 @@ from fedma.units.halving import failing
 from fedma.units.inputs import Inputs
 from fedma.units.shake import difference, in_double, shaken
 from fedma.units.state import tensors
-from fedma.units.trial import MANY, Trial
+from fedma.units.trial import FIXED, MANY, Trial
 
 __all__ = ["Trial", "check", "difference", "in_double", "shaken", "verified"]
 
@@ -30,15 +30,28 @@ UNPROVEN = "not verified: the model gives other outputs every time"
 
 def verified(graph: UnitGraph, trial: Trial) -> UnitGraph:
     """The graph without the groups that break the law, each with a warning; the others marked as growable or not."""
-    free = [name for name, group in graph.groups.items() if group.growable]
-    well = not trial.widened(graph, free, ordered=True)
-    if not well and trial.permuted(graph, graph.groups):
+    stuck = _stuck_alone(graph, trial)
+    if stuck is None and trial.permuted(graph, graph.groups):
         if trial.unsteady:
             return _unproven(graph)
         graph = _pinned(graph, _breaking(graph, trial))
     graph = _pinned(graph, _asleep(graph, trial))
     graph = _pinned(graph, dict(_unseen(graph, trial)))
-    return growth.growable(graph, trial, tried=well and set(free) <= graph.groups.keys())
+    return growth.growable(graph, trial, stuck)
+
+
+def _stuck_alone(graph: UnitGraph, trial: Trial) -> growth.Stuck | None:
+    """The groups that cannot grow, if all orders are right and the other groups can; None where something is wrong.
+
+    Orders and growth are tried at once; what makes the model fail to run is left out of a second try.
+    """
+    free = growth.free(graph)
+    why = trial.widened(graph, free, ordered=True)
+    if not why.startswith(FIXED):
+        return None if why else {}
+    stuck = growth.held_by_shapes(graph, trial)
+    rest = [name for name in free if name not in stuck]
+    return None if not stuck or trial.widened(graph, rest, ordered=True) else stuck
 
 
 def _asleep(graph: UnitGraph, trial: Trial) -> dict[str, str]:
