@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from fedma.seeds import generator, number
+from fedma.seeds import generator
 from fedma.units.graph import UnitGraph
 from fedma.units.inputs import Inputs
 from fedma.units.reference import Pass, Trace, forward, gradients, parting
@@ -27,7 +27,7 @@ FIXED = "its size is fixed in the model"
 SILENT = 1e-13
 """A gradient this much smaller than the largest is none."""
 MOST = 7
-"""By how many units groups are widened at most in a first draw: two that must stay of one size grow apart."""
+"""By how many units groups are widened at most in a first draw."""
 CONTROLS = 4
 """In how many places a group is left in order, one at a time, to see whether the outputs show it."""
 
@@ -209,9 +209,14 @@ class Trial:
 
 
 def wider(graph: UnitGraph, groups: Collection[str], draw: int) -> dict[str, int]:
-    """Widths at which these groups have some units more, an even number in one draw and an odd one in the other."""
-    first = {name: 1 + number(0, "zero units", name) % MOST for name in groups}
-    more = first if draw == 0 else {n: k + 1 + 2 * (number(1, "zero units", n) % 3) for n, k in first.items()}
+    """Widths at which these groups have some units more, an even number in one draw and an odd one in the other.
+
+    Neighbours never get as many, so that two groups which must stay of one size cannot seem free.
+    """
+    more: dict[str, int] = {}
+    for k, name in enumerate(graph.groups):
+        first = 1 + 3 * k % MOST
+        more[name] = first if draw == 0 else first + 1 + 2 * (k // MOST % 3)
     return {name: graph.groups[name].size + more[name] for name in groups}
 
 
