@@ -63,7 +63,7 @@ SHOWN = {
     "numpy": lambda out: out.numpy(),
     "list of floats": lambda out: out[:, 0].tolist(),
     "dataclass": Answer,
-    "distribution": lambda out: torch.distributions.Normal(out, 1.0),
+    "distribution": lambda out: torch.distributions.Normal(out, 1.0, validate_args=False),
     "closure": lambda out: lambda: out,
     "generator": lambda out: (row for row in out),
     "noisy": lambda out: out + torch.randn_like(out),
@@ -203,9 +203,9 @@ def test_things_of_one_kind_fail_in_few_tests():
     assert len(tests) < 10
 
 
-@given(st.integers(0, 50))
+@pytest.mark.parametrize("draw", range(5))
 def test_orders_are_single_cycles(draw):
-    graph = units(*ZOO["ChunkedAttention"](), verify=False)
+    graph = units(*ZOO["ChunkedAttention"](), verify=False, front_end="record")
     for order in trial._cycles(graph, graph.groups, draw).values():
         for row in order.reshape(-1, order.shape[-1]):
             place, seen = 0, []
@@ -227,7 +227,6 @@ class Standardised(nn.Conv2d):
 def test_groups_that_growth_changes_by_little_do_not_grow():
     model = nn.Sequential(Standardised(2, 6, 3), nn.ReLU(), Standardised(6, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
     graph = units(model, torch.randn(2, 2, 5, 5))
-    assert graph.groups["0"].reason == graph.groups["0"].reason
     assert not graph.groups["0"].growable
     wide = graph.widen(model, {n: g.size + 2 for n, g in graph.groups.items() if g.growable})
     x = Inputs.of(torch.randn(2, 2, 5, 5))
@@ -283,7 +282,8 @@ def test_sizes_fixed_in_every_block_are_found_in_few_passes(monkeypatch):
     assert not any("first" in name and group.growable for name, group in graph.groups.items())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_models_run_as_they_are_written():
-    model = torch.compile(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)))
+    model = torch.compile(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), backend="eager")
     graph = units(model, X)
     assert graph.widths == {"_orig_mod.0": 5}

@@ -7,7 +7,8 @@ from fedma.units.derive import derive
 from fedma.units.graph import UnitGraph
 from fedma.units.growth import growable
 from fedma.units.inputs import Examples, Inputs, at_rest, run
-from fedma.units.reference import uncompiled
+from fedma.units.reference import seeded, uncompiled
+from fedma.units.refusals import refuse
 from fedma.units.trial import Trial
 from fedma.units.verify import verified
 
@@ -34,7 +35,8 @@ def units(
         PinnedWarning: an operation without a rule keeps some parameter in place, or a group breaks the law.
     """
     inputs = Inputs.of(example_inputs)
-    with uncompiled():
+    refuse(model)
+    with uncompiled(), seeded(model):
         run(model, inputs)
         with at_rest(model):
             graph = derive(model, inputs, front_end=front_end)

@@ -18,6 +18,8 @@ from fedma.units.trial import FIXED, Trial, wider
 
 Stuck = dict[str, str]
 """Groups that cannot grow, and why."""
+FEW = 5
+"""So many groups are not worth a look at shapes, the first of which in a process imports much."""
 UNSTEADY = "the model gives other outputs every time, so it cannot be tried"
 
 
@@ -28,6 +30,8 @@ def free(graph: UnitGraph) -> list[str]:
 
 def held_by_shapes(graph: UnitGraph, trial: Trial) -> Stuck:
     """The groups whose size the model fixes so that it does not run otherwise; found without any arithmetic."""
+    if len(free(graph)) <= FEW:
+        return {}
     shapes = Skeleton(trial.model, trial.cases[0].inputs)
     return failing(free(graph), lambda some: shapes.wrong(graph, some)) if shapes.runs else {}
 
@@ -65,8 +69,10 @@ def _stuck(graph: UnitGraph, trial: Trial) -> Stuck:
 
 def _together(graph: UnitGraph, trial: Trial, groups: Collection[str]) -> str:
     """What goes wrong when these grow, by shapes first."""
-    shapes = Skeleton(trial.model, trial.cases[0].inputs)
-    return (shapes.wrong(graph, groups) if shapes.runs else "") or trial.widened(graph, groups, ordered=False)
+    shapes = Skeleton(trial.model, trial.cases[0].inputs) if len(groups) > FEW else None
+    if shapes is not None and shapes.runs and (why := shapes.wrong(graph, groups)):
+        return why
+    return trial.widened(graph, groups, ordered=False)
 
 
 class Skeleton:

@@ -105,14 +105,8 @@ def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True) -> dict[
 def steady(model: nn.Module, *, double: bool) -> Iterator[None]:
     """No fused attention, no compiler, no warnings, fixed random numbers; all as it was afterwards."""
     fused, kind = torch.backends.mha.get_fastpath_enabled(), torch.get_default_dtype()
-    state = np.random.get_state()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
+    with warnings.catch_warnings(), seeded(model), uncompiled():
         warnings.simplefilter("ignore")
-        stack.enter_context(torch.random.fork_rng({t.device.index or 0 for t in tensors(model).values() if t.is_cuda}))
-        stack.enter_context(uncompiled())
-        torch.manual_seed(0)
-        np.random.seed(0)
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             torch.set_default_dtype(torch.float64 if double else kind)
@@ -120,6 +114,18 @@ def steady(model: nn.Module, *, double: bool) -> Iterator[None]:
         finally:
             torch.set_default_dtype(kind)
             torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextlib.contextmanager
+def seeded(model: nn.Module) -> Iterator[None]:
+    """The global generators of PyTorch and NumPy give the same numbers every time, and go on afterwards as if not."""
+    state = np.random.get_state()
+    with torch.random.fork_rng({t.device.index or 0 for t in tensors(model).values() if t.is_cuda}):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        try:
+            yield
+        finally:
             np.random.set_state(state)
 
 
@@ -200,7 +206,11 @@ class _Look(TorchDispatchMode):
             return
         sums = [_sums(tensor) for tensor in made]
         self._made.append((name, self._path[-1] if self._path else "", torch.stack(sums).sum(0)))
-        if not self.flat and not BLIND.fullmatch(name) and all(t.numel() > 1 and _is_flat(t, own) for t, own in zip(made, sums, strict=True)):
+        if (
+            not self.flat
+            and not BLIND.fullmatch(name)
+            and all(t.numel() > 1 and _is_flat(t, own) for t, own in zip(made, sums, strict=True))
+        ):
             operands = [tensor for tensor in _tensors(args) if _is_real(tensor) and tensor.numel() > 1]
             self.flat = bool(operands) and not any(_is_flat(tensor, _sums(tensor)) for tensor in operands)
 
@@ -237,6 +247,6 @@ def _sums(tensor: Tensor) -> Tensor:
 
 
 def _is_flat(tensor: Tensor, sums: Tensor) -> bool:
-    """Whether all numbers of a tensor are of one size: the mean of squares is the square of the mean only then."""
-    _, first, second = sums.tolist()
-    return tensor.numel() * second**2 <= first**2 * (1 + FLAT)
+    """Whether all numbers of a tensor are one and the same: the mean of squares is the square of the mean only then."""
+    whole, _, second = sums.tolist()
+    return tensor.numel() * second**2 <= whole**2 * (1 + FLAT)

@@ -14,6 +14,8 @@ from fedma.units.state import tensors
 
 SHAKE = 0.1
 """How far the numbers of a model are moved, in terms of their own size."""
+TOUCH = 1e-4
+"""How far numbers are moved to see whether outputs show it, in terms of their own size."""
 SPREADS = (0.5, 0.02)
 """How far the numbers of inputs are moved, in terms of their own size: the first that the model runs with."""
 FLOOR = 1e-6
@@ -56,6 +58,11 @@ def trembling(model: nn.Module) -> nn.Module:
     for tensor in _saved(fresh):
         tensor.mul_(1 + torch.finfo(tensor.dtype).eps * (2 * _uniform(tensor, random) - 1))
     return fresh
+
+
+def touched(tensor: Tensor) -> Tensor:
+    """Other numbers, each by a ten-thousandth at most."""
+    return tensor.detach() * (1 + TOUCH * _uniform(tensor.detach(), generator(0, "touch")))
 
 
 def _saved(model: nn.Module) -> list[Tensor]:

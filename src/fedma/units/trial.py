@@ -12,7 +12,18 @@ from fedma.units.graph import UnitGraph
 from fedma.units.inputs import Inputs
 from fedma.units.reference import Pass, Trace, forward, gradients, parting
 from fedma.units.resize import copied, rebuild
-from fedma.units.shake import SHAKE, SPREADS, difference, in_double, perturbed, roused, shaken, trembling, variation
+from fedma.units.shake import (
+    SHAKE,
+    SPREADS,
+    difference,
+    in_double,
+    perturbed,
+    roused,
+    shaken,
+    touched,
+    trembling,
+    variation,
+)
 from fedma.units.state import tensors
 
 EXACT = 1e-9
@@ -21,15 +32,15 @@ ROUNDED = 50.0
 """How many times what the last digits of all weights do counts as none."""
 WORST = {True: 1e-6, False: 1e-3}
 """Largest difference that may count as none at all, in float64 and in the model's own precision."""
-DRAWS, MANY = 2, 10
-"""How many orders are tried: one on each set of inputs, and more where outputs say little."""
+DRAWS = 2
+"""How many orders are tried: one on each set of inputs."""
 FIXED = "its size is fixed in the model"
 SILENT = 1e-13
 """A gradient this much smaller than the largest is none."""
 MOST = 7
 """By how many units groups are widened at most in a first draw."""
 CONTROLS = 4
-"""In how many places a group is left in order, one at a time, to see whether the outputs show it."""
+"""In how many places the numbers of a group are touched, one at a time, to see whether the outputs show it."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +136,9 @@ class Trial:
         gap = self._gap(case, found)
         return gap if gap > WORST[self.double] or (gap > EXACT and gap > self.tolerance) else 0.0
 
-    def permuted(self, graph: UnitGraph, groups: Collection[str], *, draws: int = DRAWS) -> str:
+    def permuted(self, graph: UnitGraph, groups: Collection[str]) -> str:
         """What goes wrong when these groups alone are put in random order; empty when nothing does."""
-        for draw in range(draws):
+        for draw in range(DRAWS):
             try:
                 found = self._reordered(graph, groups, draw)
             except Exception as error:
@@ -172,17 +183,16 @@ class Trial:
         return ""
 
     def shows(self, graph: UnitGraph, group: str) -> bool:
-        """Whether the outputs change, mostly, when one place of a group alone keeps its order while the others do not.
+        """Whether the outputs change when the numbers in some place of a group change by little.
 
-        Outputs that do not show this do not show either that the group is right.
+        Outputs that do not show this (the largest's place, signs) do not show either that the group is right.
         """
-        places = list(dict.fromkeys(place.tensor for place in graph.places(group)))[:CONTROLS]
-        found = [
-            bool(self._differs(case, self._run(self._moved(graph, _cycles(graph, [group], k), {}, but=place), case.inputs)))
-            for k, place in enumerate(places if len(places) > 1 else ())
+        own = tensors(self.model)
+        return any(
+            self._differs(case, self._run(rebuild(self.model, {name: touched(own[name])}), case.inputs))
+            for name in list(dict.fromkeys(place.tensor for place in graph.places(group)))[:CONTROLS]
             for case in self.cases
-        ]
-        return 2 * sum(found) > len(found)
+        )
 
     def silent(self, graph: UnitGraph) -> set[str]:
         """The groups that the outputs do not depend on, to first order; none where it cannot be told."""
@@ -192,15 +202,13 @@ class Trial:
         except Exception:
             return set()
         sizes = {name: float(gradient.abs().max()) for name, gradient in found.items() if gradient.numel()}
-        least = SILENT * max(sizes.values(), default=float("inf"))
-        heard = {name for name, size in sizes.items() if not size <= least}
-        return {n for n in graph.groups if sizes and not any(place.tensor in heard for place in graph.places(n))}
+        largest = max(sizes.values(), default=0.0)
+        heard = {name for name, size in sizes.items() if not size <= SILENT * largest}
+        return {n for n in graph.groups if largest and not any(place.tensor in heard for place in graph.places(n))}
 
-    def _moved(
-        self, graph: UnitGraph, orders: Mapping[str, Tensor], widths: Mapping[str, int], *, but: str = ""
-    ) -> nn.Module:
-        """A copy of the model in these orders and at these widths; one tensor may be left as it is."""
-        own = {name: tensor.detach() for name, tensor in tensors(self.model).items() if name != but}
+    def _moved(self, graph: UnitGraph, orders: Mapping[str, Tensor], widths: Mapping[str, int]) -> nn.Module:
+        """A copy of the model in these orders and at these widths."""
+        own = {name: tensor.detach() for name, tensor in tensors(self.model).items()}
         moving = {name: tensor for name, tensor in own.items() if graph.groups_of(name) & {*orders, *widths}}
         moved = graph.gather(moving, orders)
         if widths:

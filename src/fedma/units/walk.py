@@ -14,7 +14,18 @@ from torch import Tensor, nn
 Change = Callable[[Any], Any]
 """Gives another tensor, array or number in the place of one."""
 NUMBERS = (np.generic, complex, float, int)
-CLOSED = (nn.Module, type, ModuleType, Enum, str, bytes, BuiltinFunctionType, torch.dtype, torch.device, torch.Generator)
+CLOSED = (
+    nn.Module,
+    type,
+    ModuleType,
+    Enum,
+    str,
+    bytes,
+    BuiltinFunctionType,
+    torch.dtype,
+    torch.device,
+    torch.Generator,
+)
 """What a walk does not enter."""
 
 
