@@ -1,4 +1,4 @@
-"""What may be given: inputs in containers of any kind, models in any state, and what is refused in one true sentence."""
+"""What may be given: inputs in containers of any kind, models in any state, and what is refused in one true sentence."""  # noqa: E501
 
 import collections
 import dataclasses
@@ -75,7 +75,7 @@ class Taking(nn.Module):
 
     def __init__(self, take=lambda x: x):
         super().__init__()
-        torch.manual_seed(0)
+        torch.manual_seed(0)  # noqa: TID251
         self.a, self.out, self.take = nn.Linear(3, 5), nn.Linear(5, 2), take
 
     def forward(self, x):
@@ -231,7 +231,7 @@ def test_copies_do_not_depend_on_what_ran_before(name, run, training):
 def test_what_python_cannot_copy_is_named(thing):
     model = Taking()
     model.thing = thing()
-    with pytest.raises(GraphError, match="Taking cannot be copied .*cannot pickle"):
+    with pytest.raises(GraphError, match="Taking cannot be copied .*cannot pickle"):  # noqa: RUF043
         units(model, X)
 
 
@@ -252,11 +252,11 @@ def test_modes_are_restored_when_the_forward_pass_raises():
 
 
 def test_numbers_of_global_generators_are_as_they_were():
-    model = Taking(lambda x: x + torch.randn_like(x) * np.random.rand())
-    before, others = torch.get_rng_state(), np.random.get_state()[1].copy()
+    model = Taking(lambda x: x + torch.randn_like(x) * np.random.rand())  # noqa: NPY002
+    before, others = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     assert units(model, X).widths == {"a": 5}
     assert torch.equal(torch.get_rng_state(), before)
-    np.testing.assert_array_equal(np.random.get_state()[1], others)
+    np.testing.assert_array_equal(np.random.get_state()[1], others)  # noqa: NPY002
 
 
 def test_a_model_at_rest_forgets_what_it_kept():
@@ -267,7 +267,7 @@ def test_a_model_at_rest_forgets_what_it_kept():
 
 
 def test_warnings_say_what_is_left_in_place():
-    with pytest.warns(PinnedWarning, match="not used"):
+    with pytest.warns(PinnedWarning, match="not used"):  # noqa: PT031
         model = Taking()
         model.extra = nn.Linear(2, 2)
         units(model, X)

@@ -1,7 +1,6 @@
 """Verification cannot be fooled: wrong groups are found whatever the outputs show, right ones stay."""
 
 import dataclasses
-import warnings
 
 import numpy as np
 import pytest
@@ -67,7 +66,7 @@ SHOWN = {
     "closure": lambda out: lambda: out,
     "generator": lambda out: (row for row in out),
     "noisy": lambda out: out + torch.randn_like(out),
-    "noisy by NumPy": lambda out: out * np.random.rand(),
+    "noisy by NumPy": lambda out: out * np.random.rand(),  # noqa: NPY002
     "complex": lambda out: torch.fft.fft(out),
     "nan": lambda out: torch.cat([out, out.new_full((4, 1), torch.nan)], 1),
 }
@@ -78,7 +77,7 @@ class Fooled(nn.Module):
 
     def __init__(self, between, shown, **settings):
         super().__init__()
-        torch.manual_seed(0)
+        torch.manual_seed(0)  # noqa: TID251
         self.a, self.out = nn.Linear(3, 5, **settings), nn.Linear(5, 3, **settings)
         self.between, self.shown = between, shown
 

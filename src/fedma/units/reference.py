@@ -119,14 +119,14 @@ def steady(model: nn.Module, *, double: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def seeded(model: nn.Module) -> Iterator[None]:
     """The global generators of PyTorch and NumPy give the same numbers every time, and go on afterwards as if not."""
-    state = np.random.get_state()
+    state = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng({t.device.index or 0 for t in tensors(model).values() if t.is_cuda}):
-        torch.manual_seed(0)
-        np.random.seed(0)
+        torch.manual_seed(0)  # noqa: TID251
+        np.random.seed(0)  # noqa: NPY002
         try:
             yield
         finally:
-            np.random.set_state(state)
+            np.random.set_state(state)  # noqa: NPY002
 
 
 def uncompiled() -> contextlib.AbstractContextManager[None]:

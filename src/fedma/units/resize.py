@@ -48,7 +48,8 @@ def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Modu
     with keeping(model):
         for module in model.modules():
             for own in (module._parameters, module._buffers):
-                own.update({name: new[id(tensor)] for name, tensor in own.items() if id(tensor) in new})
+                held: dict[str, Any] = {name: new[id(tensor)] for name, tensor in own.items() if id(tensor) in new}
+                own.update(held)
         _settle(model)
         yield model
 

@@ -1,4 +1,4 @@
-"""Other numbers in a model and in its inputs, so that what holds by accident shows itself, and how far outputs differ."""
+"""Other numbers in a model and in its inputs, so that what holds by accident shows itself, and how far outputs differ."""  # noqa: E501
 
 from collections.abc import Sequence
 from typing import Any

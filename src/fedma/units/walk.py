@@ -61,7 +61,7 @@ def mapped(thing: Any, change: Change, done: dict[int, tuple[Any, Any]] | None =
         thing: of any kind; it is left as it is.
         change: gives its argument back where nothing is to change.
         done: what has been mapped already, by identity: what stands in two places stands in both afterwards (but numbers).
-    """
+    """  # noqa: E501
     done = {} if done is None else done
     if isinstance(thing, NUMBERS):
         return change(thing)
