@@ -1,4 +1,4 @@
-"""Other numbers in a model and in its inputs, so that what holds by accident shows itself, and how far outputs differ."""  # noqa: E501
+"""Other numbers in models and inputs, so that what holds by accident shows itself; and how far outputs differ."""
 
 from collections.abc import Sequence
 from typing import Any
