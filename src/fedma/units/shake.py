@@ -14,6 +14,8 @@ from fedma.units.state import tensors
 
 SHAKE = 0.1
 """How far the numbers of a model are moved, in terms of their own size."""
+WILD = 1e8
+"""Larger numbers than any that a training leaves behind."""
 TOUCH = 1e-4
 """How far numbers are moved to see whether outputs show it, in terms of their own size."""
 SPREADS = (0.5, 0.02)
@@ -31,12 +33,20 @@ def shaken(model: nn.Module, *, double: bool = True, by: float = SHAKE) -> nn.Mo
     fresh = copied(model).double() if double else copied(model)
     random = generator(0, "shake")
     for tensor in _saved(fresh):
+        _tame(tensor)
         tensor.mul_(1 + by * _uniform(tensor, random))
         if isinstance(tensor, nn.Parameter):
             tensor.add_(by * (2 * _uniform(tensor, random) - 1) * max(float(tensor.abs().mean()), SHAKE))
         else:
             tensor.add_(by * _uniform(tensor, random))
     return fresh
+
+
+def _tame(tensor: Tensor) -> None:
+    """Numbers of a training that went wrong, made usable: what moves together does not depend on them."""
+    tensor.nan_to_num_(0.0, 0.0, 0.0)
+    if tensor.numel() and float(tensor.abs().max()) > WILD:
+        tensor.div_(tensor.abs().max())
 
 
 @torch.no_grad()

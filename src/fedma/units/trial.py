@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from fedma.errors import GraphError
 from fedma.seeds import generator
 from fedma.units.graph import UnitGraph
 from fedma.units.inputs import Inputs
@@ -83,6 +84,11 @@ class Trial:
             given = Case(inputs, self._run(copied(self.model), inputs, traced=True))
             if _has_meaning(given.base):
                 break
+        if all(bool(tensor.isnan().all()) for tensor in given.base.outputs):
+            raise GraphError(
+                f"{type(model).__name__} gives nothing but NaN on the example inputs, whatever its weights, and nothing "
+                "can be compared with that; look for inputs that are not finite"
+            )
         other = self._perturbed(given)
         sizes = variation(given.base.outputs, other.base.outputs) if other else ()
         self.cases = [Case(case.inputs, case.base, sizes) for case in (given, other) if case]
