@@ -86,8 +86,8 @@ class Trial:
                 break
         if all(bool(tensor.isnan().all()) for tensor in given.base.outputs):
             raise GraphError(
-                f"{type(model).__name__} gives nothing but NaN on the example inputs, whatever its weights, and nothing "
-                "can be compared with that; look for inputs that are not finite"
+                f"{type(model).__name__} gives nothing but NaN on the example inputs, whatever its weights, and "
+                "nothing can be compared with that; look for inputs that are not finite"
             )
         other = self._perturbed(given)
         sizes = variation(given.base.outputs, other.base.outputs) if other else ()
