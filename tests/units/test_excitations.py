@@ -110,4 +110,4 @@ def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(InputError, match="no batches"):
         excitations(model, [])
     with pytest.raises(InputError, match="group 'fc1' is not finite"):
-        excitations(model, [INPUTS * float("inf")])
+        excitations(model, [INPUTS * float("inf")], graph=units(model, INPUTS))

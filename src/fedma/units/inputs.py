@@ -1,18 +1,21 @@
 """Example inputs, and a model made ready to be looked at without being changed."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from fedma.errors import GraphError
+from fedma.units.refusals import refuse
 from fedma.units.state import tensors, unsaved
 from fedma.units.tracer import Tracer
 from fedma.units.values import Value
+from fedma.units.walk import leaves, mapped
 
 Examples = Tensor | Sequence[Any] | Mapping[str, Any]
 """A tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
@@ -34,10 +37,25 @@ class Inputs:
             return cls(args=tuple(examples))
         return cls(args=(examples,))
 
-    def map(self, function: Any) -> "Inputs":
-        """The same arguments with a function applied to every tensor."""
-        args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, self.kwargs))
-        return Inputs(args, kwargs)
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Inputs":
+        """The same arguments with a function applied to every tensor, whatever holds it."""
+        return self.each(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf)
+
+    def each(self, function: Callable[[Any], Any]) -> "Inputs":
+        """The same arguments with a function applied to every tensor, array and number."""
+        args, kwargs = mapped((list(self.args), self.kwargs), function)
+        return Inputs(tuple(args), kwargs)
+
+    def copied(self) -> "Inputs":
+        """The same arguments with copies of their tensors and arrays, so that a forward pass may write into them."""
+        return self.each(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else copy.copy(leaf))
+
+    @property
+    def hidden(self) -> bool:
+        """Whether arrays or rows of numbers stand outside tensors: a forward pass may make tensors of them, unseen."""
+        direct = {id(argument) for argument in (*self.args, *self.kwargs.values())}
+        others = [leaf for leaf in leaves((self.args, self.kwargs)) if not isinstance(leaf, Tensor)]
+        return any(np.size(leaf) > 1 for leaf in others) or sum(id(leaf) not in direct for leaf in others) > 1
 
 
 @contextlib.contextmanager
@@ -47,7 +65,7 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(model):
+        with keeping(model), evaluating(model):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
@@ -55,6 +73,32 @@ def at_rest(model: nn.Module) -> Iterator[None]:
             for tensor, before in own:
                 if not torch.equal(tensor, before):
                     tensor.copy_(before)
+
+
+@contextlib.contextmanager
+def keeping(model: nn.Module) -> Iterator[None]:
+    """Every module has its attributes of before again afterwards, what is in its lists and dicts included."""
+    kept = [_kept(module) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for back in kept:
+            back()
+
+
+def _kept(module: nn.Module) -> Callable[[], None]:
+    """What gives a module its attributes of now back, the contents of lists and dicts among them included."""
+    before = dict(vars(module))
+    contents = [(value, copy.copy(value)) for value in before.values() if type(value) in (list, dict, set)]
+
+    def back() -> None:
+        vars(module).clear()
+        vars(module).update(before)
+        for value, inside in contents:
+            value.clear()
+            value.extend(inside) if isinstance(value, list) else value.update(inside)
+
+    return back
 
 
 @contextlib.contextmanager
@@ -71,21 +115,37 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Every tensor that the model gives for these inputs, in evaluation mode; works on copies of the inputs."""
+    """Every tensor, array and number that the model gives for these inputs; works on copies of the inputs.
+
+    In evaluation mode, wherever in the result they stand (see `fedma.units.walk.leaves`); the model is left as it was.
+    """
     with at_rest(model):
-        own = inputs.map(torch.clone)
-        result = model(*own.args, **own.kwargs)
-    return [tensor.detach().clone() for tensor in pytree.tree_leaves(result) if isinstance(tensor, Tensor)]
+        return given(model, inputs)
+
+
+def given(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """The same without a thought of the model's state, for a copy that is thrown away."""
+    own = inputs.copied()
+    found = results(model(*own.args, **own.kwargs))
+    return [torch.as_tensor(leaf).detach().clone() for leaf in found]
+
+
+def results(result: Any) -> list[Any]:
+    """What of a model's result counts as its outputs: all leaves but a cache, which only the model itself reads."""
+    return list(leaves(result, skip=_is_cache))
+
+
+def _is_cache(thing: Any) -> bool:
+    return any(kind.__name__.endswith("Cache") for kind in type(thing).__mro__)
 
 
 def run(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """The same, for a model that the user gave.
+    """The same as `outputs`, for a model that the user gave.
 
     Raises:
-        GraphError: the model has no parameters, does not run on these inputs, or gives no tensor.
+        GraphError: nothing can be found out about such a model, it does not run on these inputs, or gives no tensor.
     """
-    if not any(True for _ in model.parameters()):
-        raise GraphError(f"{type(model).__name__} has no parameters, so there are no units to find")
+    refuse(model)
     try:
         found = outputs(model, inputs)
     except Exception as error:
@@ -93,10 +153,10 @@ def run(model: nn.Module, inputs: Inputs) -> list[Tensor]:
             f"{type(model).__name__} does not run on the example inputs: {type(error).__name__}: {error}; "
             "give a tensor, a tuple of positional arguments or a dict of keyword arguments as its forward takes them"
         ) from error
-    if not found:
+    if all(tensor.dim() == 0 and not tensor.is_floating_point() for tensor in found):
         raise GraphError(
             f"{type(model).__name__} gives no tensor that could be compared; let its forward return a tensor, "
-            "or tuples, lists and dicts of tensors"
+            "or anything that holds tensors, arrays or floats"
         )
     return found
 

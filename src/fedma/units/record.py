@@ -14,12 +14,13 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedma.units import interpret, registry
-from fedma.units.inputs import Inputs, own_all
+from fedma.units.inputs import Inputs, own_all, results
 from fedma.units.program import READ, Held, Kind, Operation, Program, Ref
 from fedma.units.state import tensors, unsaved
 from fedma.units.storages import Storage, Storages, is_allocated, is_plain, window
 from fedma.units.tracer import Tracer
 from fedma.units.values import Shape, flat, mapped
+from fedma.units.walk import leaves
 
 EXPOSED = "its memory is read outside PyTorch"
 CONSTANT_LIMIT = 10_000_000
@@ -51,15 +52,15 @@ def record(model: nn.Module, inputs: Inputs) -> Program:
 
 
 def _run(model: nn.Module, inputs: Inputs) -> "Recorder":
-    recorder, inputs = Recorder(), inputs.map(torch.clone)
+    recorder, inputs = Recorder(hidden=inputs.hidden), inputs.copied()
     fixed = unsaved(model)
     for name, tensor in tensors(model).items():
         recorder.own(name, tensor, constant=id(tensor) in fixed)
-    for tensor in _tensors((inputs.args, inputs.kwargs)):
+    for tensor in _tensors(list(leaves((inputs.args, inputs.kwargs)))):
         recorder.note(tensor, "input")
     with torch.no_grad(), _unfused(), _paths(model, recorder), _threads(recorder), _Exits(recorder), recorder:
-        result = model(*inputs.args, **inputs.kwargs)
-    recorder.end(_tensors(result))
+        outputs = results(model(*inputs.args, **inputs.kwargs))
+    recorder.end(_tensors(outputs))
     return recorder
 
 
@@ -71,11 +72,15 @@ class Recorder(TorchDispatchMode):
         path: of the modules that are running, innermost last.
         calls: how many calls of PyTorch's functions are going on, one inside the other.
         strangers: constants of which it is not known where they come from.
+
+    Args:
+        hidden: whether inputs stand outside tensors, so that tensors which no operation made may show them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hidden: bool = False) -> None:
         super().__init__()
         self.program = Program()
+        self.hidden = hidden
         self.path: list[str] = []
         self.calls = 0
         self.strangers: list[Tensor] = []
@@ -152,6 +157,8 @@ class Recorder(TorchDispatchMode):
             self.leaves(self._numbers[storage].values(), EXPOSED)
         elif not expected and tensor.dim() and is_allocated(tensor):
             self.strangers.append(tensor)
+        if self.hidden and tensor.numel() > 1 and storage is None:
+            return self.note(tensor, "input")
         free = _free(tensor) if storage is None else (False,) * tensor.dim()
         return self.note(tensor, "constant", constant=storage is None, tensor=tensor, free=free)
 

@@ -1,13 +1,19 @@
 """A module at other widths: new tensors, and the attributes that go with them."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, instancenorm, rnn
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.overrides import TorchFunctionMode
 
 from fedma.errors import GraphError
-from fedma.units.inputs import evaluating
+from fedma.units.inputs import evaluating, keeping
 from fedma.units.state import tensors
 
 
@@ -31,10 +37,36 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
             f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…"
         )
     fresh = copied(model, {id(tensor): _like(tensor, weights[name]) for name, tensor in own.items() if name in weights})
-    with evaluating(fresh):
-        for module in fresh.modules():
-            _follow(module)
+    _settle(fresh)
     return fresh
+
+
+@contextlib.contextmanager
+def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+    """The model itself holding these weights for a while, as `rebuild` would make one; nothing is copied."""
+    new = {id(tensor): _like(tensor, weights[name]) for name, tensor in tensors(model).items() if name in weights}
+    with keeping(model):
+        for module in model.modules():
+            for own in (module._parameters, module._buffers):
+                held: dict[str, Any] = {name: new[id(tensor)] for name, tensor in own.items() if id(tensor) in new}
+                own.update(held)
+        _settle(model)
+        yield model
+
+
+def _settle(model: nn.Module) -> None:
+    """Let what modules keep of their tensors follow them."""
+    with evaluating(model):
+        for module in model.modules():
+            _recompute(module)
+            _follow(module)
+
+
+def _recompute(module: nn.Module) -> None:
+    """Let weights that a hook makes before every forward pass follow what they are made of."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, BasePruningMethod | SpectralNorm | WeightNorm):
+            hook(module, ())
 
 
 def _follow(module: nn.Module) -> None:
@@ -51,19 +83,34 @@ def _follow(module: nn.Module) -> None:
 def copied(model: nn.Module, instead: Mapping[int, Tensor] = {}) -> nn.Module:
     """A copy that shares nothing.
 
+    Tensors that a forward pass left behind in attributes are copied without their history of gradients.
+
     Args: `instead` are tensors of the copy, by the identity of those in whose place they stand.
 
     Raises:
-        GraphError: PyTorch cannot copy the model.
+        GraphError: Python cannot copy the model (it holds a lock, a file, a generator or the like).
     """
     try:
-        return copy.deepcopy(model, dict(instead))
-    except RuntimeError as error:
+        with _Histories():
+            return copy.deepcopy(model, dict(instead))
+    except Exception as error:
         line = str(error).partition("\n")[0]
         raise GraphError(
-            f"{type(model).__name__} cannot be copied ({line}); weight norm or spectral norm of the old kind, or "
-            "pruning, is the usual cause: use torch.nn.utils.parametrizations instead, or torch.nn.utils.prune.remove"
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {line}); move what Python cannot copy "
+            "(a lock, an open file, a generator) out of the module, or give its class a `__deepcopy__`"
         ) from error
+
+
+class _Histories(TorchFunctionMode):
+    """Lets tensors be copied that PyTorch refuses to copy, because a graph of gradients leads to them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not Tensor.__deepcopy__ or args[0].is_leaf:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        if id(tensor) not in memo:
+            memo[id(tensor)] = tensor.detach().clone()
+        return memo[id(tensor)]
 
 
 def _like(old: Tensor, new: Tensor) -> Tensor:

@@ -1,0 +1,117 @@
+"""Which groups can have more units: tried with units of zero weights, in values and before that in shapes alone."""
+
+import warnings
+from collections.abc import Collection
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from fedma.units.axes import BAKED
+from fedma.units.graph import UnitGraph
+from fedma.units.halving import failing
+from fedma.units.inputs import Inputs, evaluating, given, keeping
+from fedma.units.reference import uncompiled
+from fedma.units.resize import copied, holding
+from fedma.units.state import tensors
+from fedma.units.trial import FIXED, Trial, wider
+
+Stuck = dict[str, str]
+"""Groups that cannot grow, and why."""
+FEW = 5
+"""So many groups are not worth a look at shapes, the first of which in a process imports much."""
+UNSTEADY = "the model gives other outputs every time, so it cannot be tried"
+
+
+def free(graph: UnitGraph) -> list[str]:
+    """The groups of which nothing is known yet that would keep them from growing."""
+    return [name for name, group in graph.groups.items() if group.growable]
+
+
+def held_by_shapes(graph: UnitGraph, trial: Trial) -> Stuck:
+    """The groups whose size the model fixes so that it does not run otherwise; found without any arithmetic."""
+    if len(free(graph)) <= FEW:
+        return {}
+    shapes = Skeleton(trial.model, trial.cases[0].inputs)
+    return failing(free(graph), lambda some: shapes.wrong(graph, some)) if shapes.runs else {}
+
+
+def growable(graph: UnitGraph, trial: Trial, stuck: Stuck | None = None) -> UnitGraph:
+    """The graph with its groups marked as growable or not, by trying; what views seem to fix is tried too, at once.
+
+    Args:
+        graph: of the model.
+        trial: of the model.
+        stuck: the groups that cannot grow, where that is known.
+    """
+    stuck = _stuck(graph, trial) if stuck is None else stuck
+    grown = [name for name in free(graph) if name not in stuck]
+    baked = [name for name, group in graph.groups.items() if group.reason == BAKED]
+    if baked and UNSTEADY not in stuck.values() and not _together(graph, trial, [*grown, *baked]):
+        grown += baked
+    groups = {
+        name: replace(group, growable=name in grown, reason="" if name in grown else stuck.get(name, group.reason))
+        for name, group in graph.groups.items()
+    }
+    return replace(graph, groups=groups)
+
+
+def _stuck(graph: UnitGraph, trial: Trial) -> Stuck:
+    """The groups that cannot grow: first by shapes, which costs little, the others by values."""
+    if not trial.widened(graph, free(graph), ordered=False):
+        return {}
+    if trial.unsteady:
+        return dict.fromkeys(free(graph), UNSTEADY)
+    stuck = held_by_shapes(graph, trial)
+    rest = [name for name in free(graph) if name not in stuck]
+    return stuck | failing(rest, lambda some: trial.widened(graph, some, ordered=False))
+
+
+def _together(graph: UnitGraph, trial: Trial, groups: Collection[str]) -> str:
+    """What goes wrong when these grow, by shapes first."""
+    shapes = Skeleton(trial.model, trial.cases[0].inputs) if len(groups) > FEW else None
+    if shapes is not None and shapes.runs and (why := shapes.wrong(graph, groups)):
+        return why
+    return trial.widened(graph, groups, ordered=False)
+
+
+class Skeleton:
+    """A model without values, on PyTorch's meta device: only what its shapes allow can be seen of it.
+
+    Attributes:
+        runs: whether it runs at all; a model that looks at values does not.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        places = {id(tensor): tensor for tensor in tensors(model).values()}
+        self.model = copied(model, {key: _bare(tensor) for key, tensor in places.items()})
+        self.inputs = inputs.map(lambda tensor: tensor.to("meta"))
+        self.runs = not self._fault(self.model)
+
+    def wrong(self, graph: UnitGraph, groups: Collection[str]) -> str:
+        """What goes wrong in the shapes when these groups grow; empty when nothing does."""
+        return next((why for draw in range(2) if (why := self._wider(graph, wider(graph, groups, draw)))), "")
+
+    def _wider(self, graph: UnitGraph, widths: dict[str, int]) -> str:
+        names = [name for name in graph.layouts if graph.groups_of(name) & set(widths)]
+        weights = {name: torch.empty(graph.shape(name, widths), device="meta") for name in names}
+        with holding(self.model, weights) as wide:
+            fault = self._fault(wide)
+        return f"{FIXED} ({fault})" if fault else ""
+
+    def _fault(self, model: nn.Module) -> str:
+        """What the model raises; empty where it runs."""
+        try:
+            with warnings.catch_warnings(), keeping(model), evaluating(model), uncompiled():
+                warnings.simplefilter("ignore")
+                given(model, self.inputs)
+        except Exception as error:
+            line = str(error).strip().partition("\n")[0]
+            return f"{type(error).__name__}: {line[:80]}"
+        return ""
+
+
+def _bare(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the same shape without values."""
+    bare = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(bare, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare

@@ -1,0 +1,252 @@
+"""Forward passes that can be compared: in float64 throughout, with the same random numbers, and traces of their values.
+
+The traces are sums over every result on the way. Reordered units leave these sums as they are, so that two passes can
+be compared where their outputs say little (the place of the largest, a saturated sigmoid), and the first operation
+that tells them apart can be named.
+"""
+
+import contextlib
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fedma.units.inputs import Inputs, evaluating, given, results
+from fedma.units.state import tensors
+
+HIGH = {
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.float32: torch.float64,
+    torch.complex32: torch.complex128,
+    torch.complex64: torch.complex128,
+}
+"""What is computed with instead of each type of less precision."""
+BITS = torch.ops.aten.view.dtype
+"""Looks at the bits of numbers, which are others in another type."""
+BLIND = re.compile(r"aten::(new_.*|.*_like|fill_|zero_)")
+"""Operations that take no notice of the values of their operands."""
+FLAT = 1e-12
+"""How far the mean of squares may lie above the square of the mean, in terms of it, by rounding."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The values that one operation gave, by what no reordering changes.
+
+    Attributes:
+        operation: its name.
+        where: the path of the module that ran it.
+        sums: of the values, of their sizes, and the root of their squares' sum.
+    """
+
+    operation: str
+    where: str
+    sums: Tensor
+
+
+@dataclass
+class Pass:
+    """What one forward pass gave.
+
+    Attributes:
+        outputs: every tensor and number of its result.
+        traces: of the operations in order; empty where nobody asked.
+        flat: whether some operation made equal numbers of unequal ones (a dead ReLU), so that orders cannot show.
+    """
+
+    outputs: list[Tensor]
+    traces: list[Trace]
+    flat: bool = False
+
+
+def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False) -> Pass:
+    """One forward pass in evaluation mode; equal models get equal random numbers.
+
+    Args:
+        model: a copy to be thrown away, since it may keep something of the pass.
+        inputs: arguments of its forward.
+        double: compute in float64 whatever the model asks for, casts and constants included.
+        traced: keep traces of all values on the way.
+    """
+    look = _Look(double=double, traced=traced)
+    paths = look.paths(model) if traced else contextlib.nullcontext()
+    with evaluating(model), steady(model, double=double), look, paths:
+        found = given(model, inputs)
+    return Pass(found, look.traces, look.flat)
+
+
+def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True) -> dict[str, Tensor]:
+    """How a random sum of the outputs changes with each parameter that they depend on, by name.
+
+    Args: as for `forward`.
+    """
+    own = {name: tensor.requires_grad_() for name, tensor in tensors(model).items() if isinstance(tensor, nn.Parameter)}
+    with evaluating(model), steady(model, double=double), torch.enable_grad(), _Look(double=double, traced=False):
+        arguments = inputs.copied()
+        found = results(model(*arguments.args, **arguments.kwargs))
+        sums = [
+            torch.where(out.isfinite(), out, 0.0).mul(torch.rand_like(out)).sum()
+            for out in found
+            if isinstance(out, Tensor) and out.requires_grad and _is_real(out)
+        ]
+        known = torch.autograd.grad(sums, list(own.values()), allow_unused=True) if sums else [None] * len(own)
+    return {name: gradient for name, gradient in zip(own, known, strict=True) if gradient is not None}
+
+
+@contextlib.contextmanager
+def steady(model: nn.Module, *, double: bool) -> Iterator[None]:
+    """No fused attention, no compiler, no warnings, fixed random numbers; all as it was afterwards."""
+    fused, kind = torch.backends.mha.get_fastpath_enabled(), torch.get_default_dtype()
+    with warnings.catch_warnings(), seeded(model), uncompiled():
+        warnings.simplefilter("ignore")
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            torch.set_default_dtype(torch.float64 if double else kind)
+            yield
+        finally:
+            torch.set_default_dtype(kind)
+            torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextlib.contextmanager
+def seeded(model: nn.Module) -> Iterator[None]:
+    """The global generators of PyTorch and NumPy give the same numbers every time, and go on afterwards as if not."""
+    state = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng({t.device.index or 0 for t in tensors(model).values() if t.is_cuda}):
+        torch.manual_seed(0)  # noqa: TID251
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+
+def uncompiled() -> contextlib.AbstractContextManager[None]:
+    """Runs what `torch.compile` made as it was written; every copy would be compiled anew."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
+
+
+def parting(first: Sequence[Trace], second: Sequence[Trace], tolerance: float) -> Trace | None:
+    """The first operation whose values tell two passes apart, whatever their order; None where none does."""
+    for one, other in zip(first, second, strict=False):
+        if one.operation != other.operation or not _alike(one.sums, other.sums, tolerance):
+            return one
+    return None if len(first) == len(second) else (first or second)[-1]
+
+
+def _alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    near = (one - other).abs() <= tolerance * one[[1, 1, 2]]
+    return bool((near | (one == other) | (one.isnan() & other.isnan())).all())
+
+
+class _Look(TorchDispatchMode):
+    """Runs every operation, in float64 if so asked, and keeps the traces of what it gives."""
+
+    def __init__(self, *, double: bool, traced: bool) -> None:
+        super().__init__()
+        self.double, self.traced = double, traced
+        self.flat = False
+        self._made: list[tuple[str, str, Tensor]] = []
+        self._path: list[str] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keeps the compiler from being imported."""
+        return False
+
+    @property
+    def traces(self) -> list[Trace]:
+        """Those of all operations so far, brought to the CPU at once."""
+        sums = torch.stack([own for *_, own in self._made]).cpu() if self._made else ()
+        return [Trace(name, where, own) for (name, where, _), own in zip(self._made, sums, strict=True)]
+
+    @contextlib.contextmanager
+    def paths(self, model: nn.Module) -> Iterator[None]:
+        """Knows the path of the module that is running."""
+
+        def leave(*_: Any) -> None:
+            self._path.pop()
+
+        hooks = []
+        for path, module in model.named_modules():
+            hooks.append(module.register_forward_pre_hook(lambda *_, path=path: self._path.append(path)))
+            hooks.append(module.register_forward_hook(leave, always_call=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        schema = func._schema
+        changes = schema.is_mutable
+        view = not changes and any(result.alias_info is not None for result in schema.returns)
+        if self.double and func is not BITS:
+            raised = _raised_kinds if changes or view else _raised
+            args, kwargs = [raised(a) for a in args], {name: raised(a) for name, a in kwargs.items()}
+        result = func(*args, **kwargs)
+        if self.double and not changes and not view:
+            result = _raised(result)
+        if self.traced and not view:
+            self._trace(schema.name, args, result)
+        return result
+
+    def _trace(self, name: str, args: Sequence[Any], result: Any) -> None:
+        made = [tensor for tensor in _tensors(result) if _is_real(tensor)]
+        if not made:
+            return
+        sums = [_sums(tensor) for tensor in made]
+        self._made.append((name, self._path[-1] if self._path else "", torch.stack(sums).sum(0)))
+        if (
+            not self.flat
+            and not BLIND.fullmatch(name)
+            and all(t.numel() > 1 and _is_flat(t, own) for t, own in zip(made, sums, strict=True))
+        ):
+            operands = [tensor for tensor in _tensors(args) if _is_real(tensor) and tensor.numel() > 1]
+            self.flat = bool(operands) and not any(_is_flat(tensor, _sums(tensor)) for tensor in operands)
+
+
+def _raised(thing: Any) -> Any:
+    """An argument or result in float64."""
+    if isinstance(thing, Tensor):
+        return thing.to(HIGH[thing.dtype]) if thing.dtype in HIGH else thing
+    if isinstance(thing, list | tuple):
+        return type(thing)(_raised(each) for each in thing)
+    return _raised_kinds(thing)
+
+
+def _raised_kinds(thing: Any) -> Any:
+    """An argument that asks for less precision asks for float64."""
+    return HIGH.get(thing, thing) if isinstance(thing, torch.dtype) else thing
+
+
+def _tensors(thing: Any) -> list[Tensor]:
+    """The tensors among arguments or results of an operation, which are no deeper than a list."""
+    things = thing if isinstance(thing, list | tuple) else [thing]
+    flat = [own for each in things for own in (each if isinstance(each, list | tuple) else [each])]
+    return [own for own in flat if isinstance(own, Tensor)]
+
+
+def _is_real(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout == torch.strided and tensor.numel() > 0
+
+
+def _sums(tensor: Tensor) -> Tensor:
+    """What no reordering changes of the values of a tensor."""
+    whole = tensor.detach().double()
+    return torch.stack([whole.sum(), *(torch.linalg.vector_norm(whole, order) for order in (1, 2))])
+
+
+def _is_flat(tensor: Tensor, sums: Tensor) -> bool:
+    """Whether all numbers of a tensor are one and the same: the mean of squares is the square of the mean only then."""
+    whole, _, second = sums.tolist()
+    return tensor.numel() * second**2 <= whole**2 * (1 + FLAT)

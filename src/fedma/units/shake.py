@@ -1,0 +1,184 @@
+"""Other numbers in models and inputs, so that what holds by accident shows itself; and how far outputs differ."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedma.seeds import generator
+from fedma.units.inputs import Inputs
+from fedma.units.resize import copied
+from fedma.units.state import tensors
+
+SHAKE = 0.1
+"""How far the numbers of a model are moved, in terms of their own size."""
+WILD = 1e8
+"""Larger numbers than any that a training leaves behind."""
+TOUCH = 1e-4
+"""How far numbers are moved to see whether outputs show it, in terms of their own size."""
+SPREADS = (0.5, 0.02)
+"""How far the numbers of inputs are moved, in terms of their own size: the first that the model runs with."""
+FLOOR = 1e-6
+"""Least size of a tensor's variation that differences are measured by, in terms of its largest number."""
+
+
+@torch.no_grad()
+def shaken(model: nn.Module, *, double: bool = True, by: float = SHAKE) -> nn.Module:
+    """A copy with other numbers everywhere: the function is another, its symmetries are the same.
+
+    A bias that starts at zero, or a scale that starts at one, could not tell a wrong order from a right one.
+    """
+    fresh = copied(model).double() if double else copied(model)
+    random = generator(0, "shake")
+    for tensor in _saved(fresh):
+        _tame(tensor)
+        tensor.mul_(1 + by * _uniform(tensor, random))
+        if isinstance(tensor, nn.Parameter):
+            tensor.add_(by * (2 * _uniform(tensor, random) - 1) * max(float(tensor.abs().mean()), SHAKE))
+        else:
+            tensor.add_(by * _uniform(tensor, random))
+    return fresh
+
+
+def _tame(tensor: Tensor) -> None:
+    """Numbers of a training that went wrong, made usable: what moves together does not depend on them."""
+    tensor.nan_to_num_(0.0, 0.0, 0.0)
+    if tensor.numel() and float(tensor.abs().max()) > WILD:
+        tensor.div_(tensor.abs().max())
+
+
+@torch.no_grad()
+def roused(model: nn.Module, seed: int) -> nn.Module:
+    """A copy whose parameters are scaled by random numbers between -1 and 1: what slept, or was full, may work."""
+    fresh = copied(model)
+    random = generator(seed, "rouse")
+    for tensor in _saved(fresh):
+        if isinstance(tensor, nn.Parameter):
+            tensor.mul_(2 * _uniform(tensor, random) - 1)
+    return fresh
+
+
+@torch.no_grad()
+def trembling(model: nn.Module) -> nn.Module:
+    """A copy whose numbers differ in their last digit: what its outputs say of rounding."""
+    fresh = copied(model)
+    random = generator(0, "tremble")
+    for tensor in _saved(fresh):
+        tensor.mul_(1 + torch.finfo(tensor.dtype).eps * (2 * _uniform(tensor, random) - 1))
+    return fresh
+
+
+def touched(tensor: Tensor) -> Tensor:
+    """Other numbers, each by a ten-thousandth at most."""
+    return tensor.detach() * (1 + TOUCH * _uniform(tensor.detach(), generator(0, "touch")))
+
+
+def _saved(model: nn.Module) -> list[Tensor]:
+    """A model's own real and complex numbers, but for buffers that its constructor makes anew."""
+    unsaved = {id(m._buffers.get(name)) for m in model.modules() for name in m._non_persistent_buffers_set}
+    own = tensors(model).values()
+    return [t for t in own if (t.is_floating_point() or t.is_complex()) and id(t) not in unsaved]
+
+
+def _uniform(tensor: Tensor, random: torch.Generator) -> Tensor:
+    return torch.rand(tensor.shape, generator=random, dtype=torch.float64).to(tensor)
+
+
+def in_double(inputs: Inputs) -> Inputs:
+    """The same arguments with floating-point tensors and arrays in double precision."""
+    return inputs.each(_doubled)
+
+
+def _doubled(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        kind = torch.complex128 if leaf.is_complex() else torch.float64
+        return leaf.to(kind) if leaf.is_floating_point() or leaf.is_complex() else leaf
+    if isinstance(leaf, np.ndarray | np.inexact) and np.issubdtype(leaf.dtype, np.floating):
+        return leaf.astype(np.float64)
+    return leaf
+
+
+def perturbed(inputs: Inputs, spread: float) -> Inputs:
+    """The same arguments with other values in every floating-point tensor, array and number; whole numbers stay."""
+    random = generator(0, "inputs")
+    return inputs.each(lambda leaf: _moved(leaf, spread, random))
+
+
+def _moved(leaf: Any, spread: float, random: torch.Generator) -> Any:
+    if isinstance(leaf, Tensor):
+        return _other(leaf, spread, random) if leaf.is_floating_point() or leaf.is_complex() else leaf
+    if isinstance(leaf, np.ndarray | np.generic):
+        if not np.issubdtype(leaf.dtype, np.inexact):
+            return leaf
+        moved = _other(torch.as_tensor(leaf), spread, random).numpy().astype(leaf.dtype)
+        return moved if isinstance(leaf, np.ndarray) else moved[()]
+    if isinstance(leaf, float | complex) and not isinstance(leaf, bool):
+        return type(leaf)(_other(torch.tensor(leaf, dtype=torch.float64), spread, random).item())
+    return leaf
+
+
+def _other(tensor: Tensor, spread: float, random: torch.Generator) -> Tensor:
+    """Numbers moved in terms of their own size and of that of all, between zero and the outermost of their sign."""
+    size = tensor.detach().abs()
+    mean = float(size[size.isfinite()].double().mean()) if size.isfinite().any() else 0.0
+    scale = 1 - spread * _uniform(size, random)
+    moved = tensor.detach() * scale + 0.2 * spread * (mean or 1.0) * (2 * _uniform(size, random) - 1)
+    if tensor.is_complex() or not mean:
+        return moved
+    return moved.clamp(min(0.0, float(tensor.min())), max(0.0, float(tensor.max())))
+
+
+def difference(first: Sequence[Tensor], second: Sequence[Tensor], sizes: Sequence[float] = ()) -> float:
+    """The largest difference of two sets of outputs, relative to their size; infinite if they cannot be compared.
+
+    Equal infinities are equal, and so are NaN in the same place; where all is equal, nothing is measured.
+
+    Args:
+        first: outputs.
+        second: others of the same model.
+        sizes: what each tensor's differences are measured by; by its largest number among those that differ.
+    """
+    if len(first) != len(second):
+        return float("inf")
+    sizes = sizes or [float("inf")] * len(first)
+    return max((_gap(*each) for each in zip(first, second, sizes, strict=True)), default=0.0)
+
+
+def _gap(one: Tensor, other: Tensor, size: float) -> float:
+    if one.shape != other.shape:
+        return float("inf")
+    one, other = _plain(one), _plain(other)
+    unequal = ~((one == other) | (one.isnan() & other.isnan()))
+    if not bool(unequal.any()):
+        return 0.0
+    one, other = one[unequal], other[unequal]
+    gap, scale = float((one - other).abs().max()), min(float(one.abs().max()) or 1.0, size)
+    return gap / scale if gap < float("inf") else float("inf")
+
+
+def variation(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[float]:
+    """How much each of two sets of outputs of other inputs varies: a mask's huge numbers do not count for much."""
+    return [_variation(*each) for each in zip(first, second, strict=False)]
+
+
+def _variation(one: Tensor, other: Tensor) -> float:
+    if one.shape != other.shape:
+        return float("inf")
+    one, other = _plain(one), _plain(other)
+    known = one.isfinite() & other.isfinite() & (one != other)
+    one, other = one[known], other[known]
+    return max(float((one - other).abs().max()), FLOOR * float(one.abs().max())) if one.numel() else float("inf")
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor of any kind as float64."""
+    tensor = tensor.detach()
+    if tensor.is_nested:
+        tensor = tensor.to_padded_tensor(0.0)
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    return torch.view_as_real(tensor.resolve_conj()).double() if tensor.is_complex() else tensor.double()
