@@ -1,0 +1,248 @@
+"""Whether models can be fused: one architecture, whose code computes the same with the same weights."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedma.errors import GraphError
+from fedma.seeds import generator
+from fedma.units import rebuild
+from fedma.units import weights as weights_of
+from fedma.units.compare import Code, Difference
+from fedma.units.explain import Side, explained
+from fedma.units.inputs import Inputs, outputs
+from fedma.units.names import hint
+from fedma.units.scales import folded
+from fedma.units.state import tensors
+from fedma.units.transcript import Transcript, constants, transcribe
+from fedma.units.verify import difference, in_double
+
+EXACT = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""How far outputs may differ where factors were moved into the weights: rounding, by the dtype they are computed in."""
+Factors = Mapping[str, float]
+"""By what to multiply tensors of a model, by their names."""
+
+
+def check_names(models: Sequence[nn.Module]) -> None:
+    """Refuse models whose tensors have other names or numbers of axes.
+
+    Raises:
+        GraphError: names the first tensor that differs, and what both models have.
+    """
+    first = tensors(models[0])
+    for number, model in enumerate(models[1:], start=1):
+        own, here = tensors(model), f"model {number}"
+        if what := _unlike(first, own, here):
+            advice = hint(own.keys(), first.keys(), whose=here, others="model 0")
+            advice = advice or "only models of one architecture can be fused (their widths may differ)"
+            raise GraphError(f"{here} is of another architecture than model 0: {what}; {advice}")
+
+
+def _unlike(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -> str:
+    """The first tensor by which two models differ in more than widths; empty where there is none."""
+    for name, tensor in first.items():
+        if name not in own:
+            other = next((f"; {here} has {_told(own, extra)}" for extra in own if extra not in first), "")
+            return f"model 0 has {_told(first, name)}, {here} has no tensor of this name{other}"
+        if own[name].dim() != tensor.dim():
+            return f"{name!r} has shape {tuple(own[name].shape)}, in model 0 {tuple(tensor.shape)}"
+    extra = next((name for name in own if name not in first), None)
+    return f"{here} has {_told(own, extra)}, model 0 has no tensor of this name" if extra is not None else ""
+
+
+def _told(own: Mapping[str, Tensor], name: str) -> str:
+    return f"{name!r} of shape {tuple(own[name].shape)}"
+
+
+def same_code(models: Sequence[nn.Module], examples: Any) -> list[Factors]:
+    """Refuse models that compute different functions with the same weights.
+
+    Every model is given the first one's weights, where its code can have their widths, and both are recorded on the
+    same inputs: they must do the same to the same values. Where numbers read from tensors decide what is done, they are
+    compared with its own weights and other inputs too. A factor of one term, such as the scale of an adapter,
+    is moved into the weights of that term instead.
+
+    Args:
+        models: with tensors of the same names.
+        examples: what a model is called with.
+
+    Returns:
+        for each model, by what to multiply its tensors so that the first model's code computes with them what its own
+        does; empty for most.
+
+    Raises:
+        GraphError: the first thing that a model computes otherwise, with both values, and where.
+    """
+    inputs = Inputs.of(examples)
+    if len({id(model) for model in models}) == 1:
+        return [{} for _ in models]
+    fixed = set().union(*map(constants, models))
+    first = _Model(models[0], "model 0", fixed)
+    found: list[Factors] = [{}]
+    for number, model in enumerate(models[1:], start=1):
+        found.append({} if model is models[0] else _factors(first, _Model(model, f"model {number}", fixed), inputs))
+    return found
+
+
+class _Model:
+    """A model whose code is compared.
+
+    Attributes:
+        name: what to call it.
+        fixed: names of the buffers that are constants.
+    """
+
+    def __init__(self, module: nn.Module, name: str, fixed: Collection[str]) -> None:
+        self.module, self.name, self.fixed = module, name, fixed
+        self._read: tuple[nn.Module, Transcript] | None = None
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Its tensors without those that are constants."""
+        return {name: tensor for name, tensor in weights_of(self.module).items() if name not in self.fixed}
+
+    def holding(self, weights: Mapping[str, Tensor], device: torch.device | None = None) -> nn.Module:
+        """A copy of it with these weights."""
+        fresh = rebuild(self.module, weights)
+        return fresh if device is None else fresh.to(device)
+
+    def read(self, copy: nn.Module, inputs: Inputs) -> Transcript:
+        """What a copy of it computes.
+
+        Raises:
+            GraphError: it does not run on these inputs.
+        """
+        try:
+            return transcribe(copy, inputs, fixed=self.fixed)
+        except Exception as error:
+            raise GraphError(
+                f"{self.name} does not run on the example inputs: {type(error).__name__}: {error}; give inputs that "
+                "all models take"
+            ) from error
+
+    def known(self, inputs: Inputs) -> tuple[nn.Module, Transcript]:
+        """A copy with its own weights, and what it computes, read once."""
+        if self._read is None:
+            copy = self.holding({})
+            self._read = copy, self.read(copy, inputs)
+        return self._read
+
+
+def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
+    """By what to multiply the other's tensors; none where the code is the same.
+
+    Raises:
+        GraphError: the code is not the same.
+    """
+    copies, scripts, loose = _both(first, other, inputs)
+    code = Code(scripts[0], loose=loose)
+    factors, found = folded(code, scripts[1])
+    if found is not None:  # what earlier calls left behind may differ: tables are made in a first call and kept
+        scripts = first.read(copies[0], inputs), other.read(copies[1], inputs)
+        code = Code(scripts[0], loose=loose)
+        factors, found = folded(code, scripts[1])
+    if found is not None:
+        _refuse_random(first, copies[0], code, inputs)
+        what = _told_apart(first, other, scripts, found)
+        raise GraphError(f"{other.name} does not compute what {first.name} does: {what}; {ADVICE}")
+    if factors:
+        _check_factors(first, other, factors, inputs)
+    elif not loose and any(script.data_dependent for script in scripts):
+        _check_elsewhere(first, other, inputs)
+    return factors
+
+
+ADVICE = "only models of one code can be fused, so give both the same settings, or leave one out"
+
+
+def _both(
+    first: _Model, other: _Model, inputs: Inputs
+) -> tuple[tuple[nn.Module, nn.Module], tuple[Transcript, Transcript], bool]:
+    """Copies of two models with the first one's weights, what they compute, and whether their widths differ instead."""
+    copy, script = first.known(inputs)
+    try:
+        same = other.holding(first.weights, _device(first.module))
+        return (copy, same), (script, other.read(same, inputs)), False
+    except (GraphError, RuntimeError):
+        own = other.holding({}, _device(first.module))
+        read = other.read(own, inputs)
+        if _shapes(own) == _shapes(first.module):
+            raise
+        return (copy, own), (script, read), True
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors(model).items()}
+
+
+def _device(model: nn.Module) -> torch.device | None:
+    """Where all of a model is; None where it is in several places."""
+    devices = {tensor.device for tensor in tensors(model).values()}
+    return next(iter(devices)) if len(devices) == 1 else None
+
+
+def _refuse_random(first: _Model, copy: nn.Module, code: Code, inputs: Inputs) -> None:
+    """Refuse a model that computes something else every time."""
+    if code.difference(first.read(copy, inputs), {}) is not None:
+        raise GraphError(
+            f"{first.name} computes something else every time, with the same weights and torch's seed: nothing can be "
+            "compared; draw its random numbers with torch, and let it keep nothing from call to call"
+        )
+
+
+def _told_apart(first: _Model, other: _Model, scripts: tuple[Transcript, Transcript], found: Difference) -> str:
+    """What two models compute otherwise, in words."""
+    one, two = (Side(each.name, each.module, script) for each, script in zip((first, other), scripts, strict=True))
+    return explained(one, two, found)
+
+
+def _check_elsewhere(first: _Model, other: _Model, inputs: Inputs) -> None:
+    """Compare two codes with the other's weights on other inputs, too."""
+    moved, device = _moved(inputs), _device(first.module)
+    copies = first.holding(other.weights), other.holding({}, device)
+    scripts = first.read(copies[0], moved), other.read(copies[1], moved)
+    found = Code(scripts[0]).difference(scripts[1], {})
+    if found is not None:
+        what = _told_apart(first, other, scripts, found)
+        raise GraphError(
+            f"{other.name} does not compute what {first.name} does with the weights of {other.name}: {what}; {ADVICE}"
+        )
+
+
+def _moved(inputs: Inputs) -> Inputs:
+    """The inputs with other numbers in every floating-point tensor."""
+    draw = generator(0, "moved inputs")
+
+    def other(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        noise = torch.randn(tensor.shape, generator=draw, dtype=torch.float64).to(tensor)
+        return tensor + noise * tensor.std(correction=0).nan_to_num()
+
+    return inputs.map(other)
+
+
+def _check_factors(first: _Model, other: _Model, factors: Factors, inputs: Inputs) -> None:
+    """Refuse factors with which the first model's code does not compute what the other's does.
+
+    Raises:
+        GraphError: it does not.
+    """
+    device = _device(first.module)
+    pair = first.holding(scaled(other.weights, factors)), other.holding({}, device)
+    found = [outputs(model.double(), in_double(inputs)) for model in pair]
+    kinds = {tensor.dtype for each in found for tensor in each}
+    exact = EXACT[torch.float64 if kinds == {torch.float64} else torch.float32]
+    if (gap := difference(*found)) > exact:
+        named = ", ".join(f"{name!r} × {factor:g}" for name, factor in factors.items())
+        raise GraphError(
+            f"{other.name} multiplies by other numbers than {first.name}, and weights that make up for it ({named}) "
+            f"change its outputs (by {gap:.1e} of their size); {ADVICE}"
+        )
+
+
+def scaled(weights: Mapping[str, Tensor], factors: Factors) -> dict[str, Tensor]:
+    """Weights of which some are multiplied."""
+    return {name: tensor * factors[name] if name in factors else tensor for name, tensor in weights.items()}

@@ -1,0 +1,86 @@
+"""What `fuse` is called with: refused before work starts where it cannot be used."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fedma.errors import InputError, MatchingError
+from fedma.matching import Function
+from fedma.matching.average import class_axes
+from fedma.units import UnitGraph
+from fedma.units.activity import Moments
+
+
+def list_of(models: Sequence[nn.Module]) -> list[nn.Module]:
+    """The models, as a list.
+
+    Raises:
+        InputError: one module, whose parts are no models to fuse; no model; something else among them.
+    """
+    if isinstance(models, nn.Module):
+        raise InputError(f"models is one {type(models).__name__}; give a list of models: [first, second, ...]")
+    models = list(models)
+    if not models:
+        raise InputError("there is no model to fuse; give at least one")
+    for number, model in enumerate(models):
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model {number} is {type(model).__name__}; give a list of nn.Modules")
+    return models
+
+
+def check_call(matcher: str | Function, *, fitted: bool | None, tries: int, moments: Sequence[Moments] | None) -> None:
+    """Refuse arguments that do not go together."""
+    if not (isinstance(matcher, str) or callable(matcher)):
+        raise InputError(f"matcher is {matcher!r}; give the name of a matcher, or a function of your own")
+    if fitted and matcher in ("rebasin", "c2m3", "ot"):
+        raise InputError(
+            f"fitted=True means nothing to the matcher {matcher!r}, which moves units as a whole; leave it out"
+        )
+    if tries < 1:
+        raise InputError(f"tries is {tries}; matching each group once is tries=1")
+    if moments is not None and matcher == "ot":
+        raise InputError("moments mean nothing to the matcher 'ot', which couples units; leave them out")
+
+
+def answering(function: Function) -> Function:
+    """A matching of one's own that answers by tensors, or is told that it must."""
+
+    def matched(rows: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:
+        found = function(rows, most)
+        try:
+            return [torch.as_tensor(own) for own in found]
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise MatchingError(
+                f"the matching of your own gives {type(found).__name__} ({error}); it must give a sequence of "
+                f"{len(rows)} LongTensors, one for each model: the slot of each unit"
+            ) from error
+
+    return matched
+
+
+def shares_of(weights: Sequence[float] | None, models: int) -> list[float]:
+    """The models' weights in the averages, scaled to sum to one."""
+    try:
+        shares = torch.tensor([1.0] * models if weights is None else list(weights), dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"weights must be {models} positive numbers; got {weights}") from error
+    if shares.shape != (models,) or not bool(((shares > 0) & shares.isfinite()).all()):
+        raise InputError(f"weights must be {models} positive numbers, one for each model; got {weights}")
+    shares = shares / shares.max()  # whose sum is finite
+    return [float(share) for share in shares / shares.sum()]
+
+
+def checked_counts(class_counts: Tensor, models: int, graph: UnitGraph) -> Tensor:
+    """The class counts, if they count and something makes an output for each class."""
+    if not isinstance(class_counts, Tensor) or class_counts.dim() != 2 or len(class_counts) != models:
+        found = tuple(class_counts.shape) if isinstance(class_counts, Tensor) else type(class_counts).__name__
+        raise InputError(f"class_counts must be a tensor of {models} models × classes; got {found}")
+    if not bool(((class_counts >= 0) & class_counts.isfinite()).all()):
+        raise InputError("class_counts holds numbers that are negative or not finite; it counts samples of each class")
+    if not class_axes(graph, class_counts.shape[1]):
+        raise InputError(
+            "class_counts are given, but no tensor of the model is known to make its outputs, one for each class "
+            "(it may be tied to another layer, or something may be done to the outputs); leave them out"
+        )
+    return class_counts.cpu()
