@@ -13,9 +13,9 @@ from fedma.units import weights as weights_of
 from fedma.units.compare import Code, Difference
 from fedma.units.explain import Side, explained
 from fedma.units.inputs import Inputs, outputs
-from fedma.units.names import hint
+from fedma.units.names import prefix, wrapped
 from fedma.units.scales import folded
-from fedma.units.state import tensors
+from fedma.units.state import load, tensors
 from fedma.units.transcript import Transcript, constants, transcribe
 from fedma.units.verify import difference, in_double
 
@@ -35,9 +35,7 @@ def check_names(models: Sequence[nn.Module]) -> None:
     for number, model in enumerate(models[1:], start=1):
         own, here = tensors(model), f"model {number}"
         if what := _unlike(first, own, here):
-            advice = hint(own.keys(), first.keys(), whose=here, others="model 0")
-            advice = advice or "only models of one architecture can be fused (their widths may differ)"
-            raise GraphError(f"{here} is of another architecture than model 0: {what}; {advice}")
+            raise GraphError(f"{here} is of another architecture than model 0: {what}; {_advice(first, own, here)}")
 
 
 def _unlike(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -> str:
@@ -50,6 +48,15 @@ def _unlike(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -
             return f"{name!r} has shape {tuple(own[name].shape)}, in model 0 {tuple(tensor.shape)}"
     extra = next((name for name in own if name not in first), None)
     return f"{here} has {_told(own, extra)}, model 0 has no tensor of this name" if extra is not None else ""
+
+
+def _advice(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -> str:
+    """What to do about models of other names."""
+    for names, known, whose in ((own, first, here), (first, own, "model 0")):
+        if clause := wrapped(names, known, whose=f"the names of {whose}"):
+            part = prefix(names, known).removesuffix(".")
+            return f"{clause}; give the model inside{f', its attribute {part!r}' if part else ''}"
+    return "only models of one architecture can be fused (their widths may differ)"
 
 
 def _told(own: Mapping[str, Tensor], name: str) -> str:
@@ -230,9 +237,10 @@ def _check_factors(first: _Model, other: _Model, factors: Factors, inputs: Input
     Raises:
         GraphError: it does not.
     """
-    device = _device(first.module)
-    pair = first.holding(scaled(other.weights, factors)), other.holding({}, device)
-    found = [outputs(model.double(), in_double(inputs)) for model in pair]
+    weights = {name: tensor.double() for name, tensor in other.weights.items() if tensor.is_floating_point()}
+    pair = first.holding(other.weights).double(), other.holding({}, _device(first.module)).double()
+    load(pair[0], scaled(weights, factors))
+    found = [outputs(model, in_double(inputs)) for model in pair]
     kinds = {tensor.dtype for each in found for tensor in each}
     exact = EXACT[torch.float64 if kinds == {torch.float64} else torch.float32]
     if (gap := difference(*found)) > exact:

@@ -31,6 +31,15 @@ SIZES = frozenset(
     | {"start", "end", "length", "held", "read", "at"}
 )
 """Arguments that follow the models' widths."""
+IDLE = {
+    "native_batch_norm": ("momentum", "training"),
+    "_native_batch_norm_legit": ("momentum", "training"),
+    "cudnn_batch_norm": ("exponential_average_factor", "training"),
+    "native_dropout": ("p", "train"),
+}
+"""Arguments that act in training alone, and the one that says whether it is training."""
+GRADIENTS = frozenset({("embedding", "padding_idx"), ("embedding", "scale_grad_by_freq"), ("embedding", "sparse")})
+"""Arguments that act on gradients alone."""
 CLOSE = {torch.float64: 1e-12, torch.float32: 1e-6}
 """How far constants may differ, in terms of the largest entry: tables may be computed in other ways."""
 
@@ -153,10 +162,11 @@ def live(script: Transcript) -> set[int]:
 
 
 def _made(script: Transcript, numbers: Sequence[int]) -> dict[int, int]:
-    """The numbers of the values that count and that operations make, in order, each with its first value."""
+    """The numbers of the values that operations compute and that count, in order, each with its first value."""
     found: dict[int, int] = {}
     for position in sorted(live(script)):
-        if isinstance(script.values[position], Result):
+        value = script.values[position]
+        if isinstance(value, Result) and script.lines[value.line].name not in ORDERS:
             found.setdefault(numbers[position], position)
     return found
 
@@ -227,15 +237,19 @@ class _Numbering:
         return made
 
     def _operation(self, line: Line, value: Result) -> int:
-        args = {name: self._argument(arg) for name, arg in line.args.items() if self._counts(name)}
+        args = {name: self._argument(arg) for name, arg in line.args.items() if self._counts(line, name)}
         if line.name in COMMUTES and args.get("alpha", 1) == 1:
             operands = sorted((args.pop("self"), args.pop("other")), key=repr)
             args["operands"] = tuple(operands)
         shape = len(value.shape) if self.loose else value.shape
         return self.numbers.of((line.name, tuple(sorted(args.items())), value.place, shape, value.dtype))
 
-    def _counts(self, name: str) -> bool:
-        return name not in SILENT and not (self.loose and name in SIZES)
+    def _counts(self, line: Line, name: str) -> bool:
+        """Whether an argument says what the result is."""
+        if name in SILENT or (line.name, name) in GRADIENTS or (self.loose and name in SIZES):
+            return False
+        idle, training = IDLE.get(line.name, ("", ""))
+        return name != idle or bool(line.args.get(training))
 
     def _argument(self, arg: Any) -> Hashable:
         """An argument as part of a key."""

@@ -110,7 +110,7 @@ def _call(script: Transcript, line: Line) -> str:
 
 
 def _says_something(arg: Any) -> bool:
-    return isinstance(arg, Ref | float | int) and not isinstance(arg, bool)
+    return isinstance(arg, Ref | float | int | torch.dtype) and not isinstance(arg, bool)
 
 
 def _described(script: Transcript, arg: Any) -> str:
@@ -161,4 +161,4 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return bool(value) and all(map(_is_plain, value.values()))
-    return isinstance(value, bool | int | float | str)
+    return value is None or isinstance(value, bool | int | float | str)
