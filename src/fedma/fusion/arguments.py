@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fedma.errors import InputError, MatchingError
+from fedma.errors import GraphError, InputError, MatchingError
 from fedma.matching import Function
 from fedma.matching.average import class_axes
 from fedma.units import UnitGraph
 from fedma.units.activity import Moments
+from fedma.units.refusals import refuse
 
 
 def list_of(models: Sequence[nn.Module]) -> list[nn.Module]:
@@ -17,6 +18,7 @@ def list_of(models: Sequence[nn.Module]) -> list[nn.Module]:
 
     Raises:
         InputError: one module, whose parts are no models to fuse; no model; something else among them.
+        GraphError: a model that nothing can be found out about (compiled by TorchScript, quantised, without values).
     """
     if isinstance(models, nn.Module):
         raise InputError(f"models is one {type(models).__name__}; give a list of models: [first, second, ...]")
@@ -24,8 +26,12 @@ def list_of(models: Sequence[nn.Module]) -> list[nn.Module]:
     if not models:
         raise InputError("there is no model to fuse; give at least one")
     for number, model in enumerate(models):
-        if not isinstance(model, nn.Module):
-            raise InputError(f"model {number} is {type(model).__name__}; give a list of nn.Modules")
+        try:
+            refuse(model)
+        except GraphError as error:
+            if isinstance(model, nn.Module):
+                raise GraphError(f"model {number}: {error}") from error
+            raise InputError(f"model {number} is {type(model).__name__}: {error}") from error
     return models
 
 

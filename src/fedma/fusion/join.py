@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fedma.errors import GraphError, InputError, MatchingError
-from fedma.fusion.alike import check_names, same_code, scaled
+from fedma.fusion.alike import check_names, same_code, scaled, sound
 from fedma.fusion.arguments import answering, check_call, checked_counts, list_of, shares_of
 from fedma.matching import Function, Matcher, fuse_weights, original_order
 from fedma.matching.clients import OnBad, bad_models, check_alike
@@ -232,7 +232,7 @@ def _graph(models: Sequence[nn.Module], number: int, example_inputs: Any) -> Uni
         GraphError: there is none; it names the model.
     """
     try:
-        return units(models[number], example_inputs)
+        return units(sound(models[number]), example_inputs)
     except GraphError as error:
         raise GraphError(f"model {number}: {error}") from error
 

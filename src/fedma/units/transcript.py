@@ -5,16 +5,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fedma.units.inputs import Inputs, evaluating
+from fedma.units.inputs import Inputs, evaluating, results
 from fedma.units.record import _unfused
+from fedma.units.reference import steady
 from fedma.units.state import tensors
 from fedma.units.tracer import _bind, _name
+from fedma.units.walk import leaves
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
 """Sizes, strides and offset of a tensor in its storage."""
@@ -87,15 +90,11 @@ class Transcript:
         values: of every tensor, in order of appearance.
         lines: the operations in order, without those on constants alone, of which the value is known.
         outputs: what the model gives: `Ref`s for tensors, other leaves as they are.
-        data_dependent: whether numbers were read from tensors, so that other weights may take other ways.
-        found: the tensors of the outputs.
     """
 
     values: list[Value] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
-    data_dependent: bool = False
-    found: list[Tensor] = field(default_factory=list)
 
     def line(self, position: int) -> Line:
         """The line that made a value.
@@ -117,14 +116,11 @@ def transcribe(model: nn.Module, inputs: Inputs, *, fixed: Collection[str] = ())
         inputs: left as they are.
         fixed: names of buffers that are constants, which count by their values; see `constants`.
     """
-    scribe, own = Scribe(), inputs.map(torch.clone)
+    scribe, own = Scribe(), inputs.copied()
     scribe.introduce(model, own, fixed)
-    devices = {tensor.device for tensor in tensors(model).values() if tensor.is_cuda}
-    with torch.random.fork_rng(devices=[device.index or 0 for device in devices]):
-        torch.random.manual_seed(0)
-        with evaluating(model), _slowly(), _unfused(), _places(model, scribe), scribe:
-            result = model(*own.args, **own.kwargs)
-    return scribe.finish(pytree.tree_leaves(result))
+    with evaluating(model), steady(model, double=False), _unfused(), _places(model, scribe), scribe:
+        result = model(*own.args, **own.kwargs)
+    return scribe.finish(results(result))
 
 
 @dataclass
@@ -175,22 +171,19 @@ class Scribe(TorchDispatchMode):
         for name, tensor in tensors(model).items():
             if name not in fixed:
                 self._settle(tensor, self._value(Given("tensor", name, tuple(tensor.shape), tensor.dtype)))
-        for place, leaf in enumerate(pytree.tree_leaves((inputs.args, inputs.kwargs))):
+        for place, leaf in enumerate(leaves((inputs.args, inputs.kwargs))):
             if isinstance(leaf, Tensor):
                 self._settle(leaf, self._value(Given("input", str(place), tuple(leaf.shape), leaf.dtype)))
 
-    def finish(self, leaves: Sequence[Any]) -> Transcript:
+    def finish(self, found: Sequence[Any]) -> Transcript:
         """The transcript, with what the model gave."""
         script = self.transcript
-        script.found = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        script.outputs = [self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        arrays = [torch.as_tensor(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf for leaf in found]
+        script.outputs = [self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in arrays]
         return script
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tags = func.tags
-        dynamic = torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
-        self.transcript.data_dependent |= dynamic
         bound = _bind(func, args, kwargs)
         line = Line(_name(func), pytree.tree_map_only(Tensor, self.ref, bound), self.path[-1] if self.path else "")
         written = _written(func, bound)
@@ -358,17 +351,6 @@ def _covers(tensor: Tensor) -> bool:
     except (NotImplementedError, RuntimeError):
         return True
     return tensor.numel() * tensor.element_size() == nbytes and 0 not in tensor.stride()
-
-
-@contextlib.contextmanager
-def _slowly() -> Iterator[None]:
-    """Attention in operations that say what they do."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextlib.contextmanager
