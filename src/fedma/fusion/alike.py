@@ -1,5 +1,6 @@
 """Whether models can be fused: one architecture, whose code computes the same with the same weights."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -156,21 +157,28 @@ def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
         GraphError: the code is not the same.
     """
     copies, scripts, loose = _both(first, other, inputs)
+    growth = {name: _size(tensor) / _size(first.weights[name]) for name, tensor in other.weights.items()}
     code = Code(scripts[0], loose=loose)
-    factors, found = folded(code, scripts[1])
+    factors, found = folded(code, scripts[1], growth)
     if found is not None:  # what earlier calls left behind may differ: tables are made in a first call and kept
         scripts = first.read(copies[0], inputs), other.read(copies[1], inputs)
         code = Code(scripts[0], loose=loose)
-        factors, found = folded(code, scripts[1])
+        factors, found = folded(code, scripts[1], growth)
     if found is not None:
         _refuse_random(first, copies[0], code, inputs)
-        what = _told_apart(first, other, scripts, found)
+        what = _told_apart(first, other, code, scripts[1], found)
         raise GraphError(f"{other.name} does not compute what {first.name} does: {what}; {ADVICE}")
     if factors:
         _check_factors(first, other, factors, inputs)
     elif not loose:
         _check_elsewhere(first, other, inputs)
     return factors
+
+
+def _size(tensor: Tensor) -> float:
+    """The mean size of a tensor's entries; one where all are zero, or spoilt."""
+    size = float(tensor.detach().abs().double().mean())
+    return size if 0 < size < math.inf else 1.0
 
 
 ADVICE = "only models of one code can be fused, so give both the same settings, or leave one out"
@@ -211,10 +219,10 @@ def _refuse_random(first: _Model, copy: nn.Module, code: Code, inputs: Inputs) -
         )
 
 
-def _told_apart(first: _Model, other: _Model, scripts: tuple[Transcript, Transcript], found: Difference) -> str:
+def _told_apart(first: _Model, other: _Model, code: Code, script: Transcript, found: Difference) -> str:
     """What two models compute otherwise, in words."""
-    one, two = (Side(each.name, each.module, script) for each, script in zip((first, other), scripts, strict=True))
-    return explained(one, two, found)
+    one = Side(first.name, first.module, code.script, code.numbers)
+    return explained(one, Side(other.name, other.module, script, found.numbers), found)
 
 
 def _check_elsewhere(first: _Model, other: _Model, inputs: Inputs) -> None:
@@ -229,12 +237,14 @@ def _check_elsewhere(first: _Model, other: _Model, inputs: Inputs) -> None:
         scripts = first.read(copies[0], moved), other.read(copies[1], moved)
     except GraphError:
         return  # not every model takes every number
-    found = Code(scripts[0]).difference(scripts[1], {})
+    code = Code(scripts[0])
+    found = code.difference(scripts[1], {})
     if found is not None:
         scripts = first.read(copies[0], moved), other.read(copies[1], moved)
-        found = Code(scripts[0]).difference(scripts[1], {})
+        code = Code(scripts[0])
+        found = code.difference(scripts[1], {})
     if found is not None:
-        what = _told_apart(first, other, scripts, found)
+        what = _told_apart(first, other, code, scripts[1], found)
         raise GraphError(
             f"{other.name} does not compute what {first.name} does with the weights of {other.name}: {what}; {ADVICE}"
         )

@@ -1,14 +1,14 @@
 """Where two models begin to compute different things, in words."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fedma.units.compare import Difference, gap
+from fedma.units.compare import SIZES, Difference, gap
 from fedma.units.transcript import Constant, Given, Line, Ref, Transcript
 
 SHORT = 8
@@ -25,11 +25,13 @@ class Side:
         name: what to call it, such as "model 0".
         model: whose attributes may tell more.
         script: what it computes.
+        numbers: of its values, the same where both models have the same.
     """
 
     name: str
     model: nn.Module
     script: Transcript
+    numbers: Sequence[int]
 
 
 def explained(first: Side, other: Side, found: Difference) -> str:
@@ -78,8 +80,10 @@ def _outputs(first: Side, other: Side) -> str:
 
 def _arguments(first: Side, one: Line, other: Side, two: Line) -> str:
     """What the same operation is given otherwise."""
-    for name in one.args:
+    for name in sorted(one.args, key=lambda name: name in SIZES):
         a, b = one.args[name], two.args.get(name)
+        if isinstance(a, Ref) and isinstance(b, Ref) and first.numbers[a.number] == other.numbers[b.number]:
+            continue
         told = _entries(first, a, other, b) or (_described(first.script, a), _described(other.script, b))
         if told[0] != told[1]:
             return f"{one.name} has {name} = {told[0]} in {first.name}, and {told[1]} in {other.name}"

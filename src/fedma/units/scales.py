@@ -5,6 +5,7 @@ another scale and a `B` that is so many times as large give the same function. O
 taken for an adapter: a factor of one layer may as well be a mistake.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,8 +38,14 @@ FACTORS: Mapping[tuple[str, str], tuple[str, Callable[[float, float], float]]] =
 """Numbers in the code that multiply an operand: which one, and by what the other model's must be multiplied."""
 
 
-def folded(code: Code, other: Transcript) -> tuple[dict[str, float], Difference | None]:
+def folded(code: Code, other: Transcript, growth: Mapping[str, float]) -> tuple[dict[str, float], Difference | None]:
     """By what to multiply tensors of another model so that this code computes what the other one's does.
+
+    Args:
+        code: with which others are compared.
+        other: what the other model computes.
+        growth: how many times as large as the first model's the other's tensors are. Of a product, that one is
+            multiplied which then comes closest: models trained with unlike scales differ in what they adapted.
 
     Returns:
         factors by the names of tensors, and the first difference that no factor explains, if there is one.
@@ -46,7 +53,7 @@ def folded(code: Code, other: Transcript) -> tuple[dict[str, float], Difference 
     factors: dict[str, float] = {}
     same: dict[int, int] = {}
     while (found := code.difference(other, same)) is not None:
-        more = _factors(code, other, found)
+        more = _factors(code, other, found, growth)
         if more is None or found.first is None or found.other is None:
             return factors, found
         factors = {**factors, **{name: factors.get(name, 1.0) * factor for name, factor in more.items()}}
@@ -54,7 +61,7 @@ def folded(code: Code, other: Transcript) -> tuple[dict[str, float], Difference 
     return factors, None
 
 
-def _factors(code: Code, other: Transcript, found: Difference) -> dict[str, float] | None:
+def _factors(code: Code, other: Transcript, found: Difference, growth: Mapping[str, float]) -> dict[str, float] | None:
     """The factors that make up for this difference; None where none do."""
     if found.first is None or found.other is None:
         return None
@@ -69,7 +76,10 @@ def _factors(code: Code, other: Transcript, found: Difference) -> dict[str, floa
     if not (a and b):
         return None
     names = _Term(other).tensors(two.args[operand])
-    return {names[0]: ratio(a, b)} if len(names) > 1 else None
+    if len(names) < 2:
+        return None
+    factor = ratio(a, b)
+    return {min(names, key=lambda name: abs(math.log(abs(factor) * growth.get(name, 1.0)))): factor}
 
 
 def _alike(code: Code, one: Any, other: Transcript, two: Any, found: Difference) -> bool:
