@@ -16,7 +16,7 @@ from fedma.units.explain import Side, explained
 from fedma.units.inputs import Inputs, outputs
 from fedma.units.names import prefix, wrapped
 from fedma.units.scales import folded
-from fedma.units.shake import SPREADS, difference, in_double, perturbed
+from fedma.units.shake import SPREADS, difference, in_double, perturbed, roused
 from fedma.units.state import load, tensors
 from fedma.units.transcript import Transcript, constants, transcribe
 
@@ -68,8 +68,8 @@ def _told(own: Mapping[str, Tensor], name: str) -> str:
 
 def sound(model: nn.Module) -> nn.Module:
     """The model, or one of other numbers where its own are spoilt: its code is what they leave to look at."""
-    learnt = [n for n, t in tensors(model).items() if t.is_floating_point() and n not in constants(model)]
-    own = weights_of(model)
+    own, fixed = weights_of(model), constants(model)
+    learnt = [name for name, tensor in own.items() if tensor.is_floating_point() and name not in fixed]
     if all(float(own[name].abs().max()) < SPOILT for name in learnt if own[name].numel()):  # not for NaN
         return model
     draw = generator(0, "sound")
@@ -80,8 +80,8 @@ def same_code(models: Sequence[nn.Module], examples: Any) -> list[Factors]:
     """Refuse models that compute different functions with the same weights.
 
     Every model is given the first one's weights, where its code can have their widths, and both are recorded on the
-    same inputs: they must do the same to the same values. They are compared with its own weights and other inputs too,
-    as numbers may decide what is done. A factor of one term, such as the scale of an adapter, is moved into the weights
+    same inputs: they must do the same to the same values. Where numbers decide what is done, they are compared with
+    other weights on other inputs too. A factor of one term, such as the scale of an adapter, is moved into the weights
     of that term instead.
 
     Args:
@@ -121,11 +121,18 @@ class _Model:
     @property
     def weights(self) -> dict[str, Tensor]:
         """Its tensors without those that are constants."""
-        return {name: tensor for name, tensor in weights_of(self.module).items() if name not in self.fixed}
+        return _without(weights_of(self.module), self.fixed)
 
     def holding(self, weights: Mapping[str, Tensor], device: torch.device | None = None) -> nn.Module:
-        """A copy of it with these weights."""
-        fresh = rebuild(self.module, weights)
+        """A copy of it with these weights.
+
+        Raises:
+            GraphError: Python cannot copy it.
+        """
+        try:
+            fresh = rebuild(self.module, weights)
+        except GraphError as error:
+            raise GraphError(f"{self.name}: {error}") from error
         return fresh if device is None else fresh.to(device)
 
     def read(self, copy: nn.Module, inputs: Inputs) -> Transcript:
@@ -157,7 +164,8 @@ def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
         GraphError: the code is not the same.
     """
     copies, scripts, loose = _both(first, other, inputs)
-    growth = {name: _size(tensor) / _size(first.weights[name]) for name, tensor in other.weights.items()}
+    before = first.weights
+    growth = {name: _size(tensor) / _size(before[name]) for name, tensor in other.weights.items() if name in before}
     code = Code(scripts[0], loose=loose)
     factors, found = folded(code, scripts[1], growth)
     if found is not None:  # what earlier calls left behind may differ: tables are made in a first call and kept
@@ -170,8 +178,9 @@ def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
         raise GraphError(f"{other.name} does not compute what {first.name} does: {what}; {ADVICE}")
     if factors:
         _check_factors(first, other, factors, inputs)
-    elif not loose:
-        _check_elsewhere(first, other, inputs)
+    elif not loose and any(script.decided for script in scripts):
+        for weights in (other.weights, _without(weights_of(roused(other.module)), other.fixed)):
+            _check_elsewhere(first, other, weights, inputs)
     return factors
 
 
@@ -225,14 +234,18 @@ def _told_apart(first: _Model, other: _Model, code: Code, script: Transcript, fo
     return explained(one, Side(other.name, other.module, script, found.numbers), found)
 
 
-def _check_elsewhere(first: _Model, other: _Model, inputs: Inputs) -> None:
-    """Compare two codes with the other's weights on other inputs, too: numbers may decide what is done.
+def _without(weights: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in weights.items() if name not in names}
+
+
+def _check_elsewhere(first: _Model, other: _Model, weights: Mapping[str, Tensor], inputs: Inputs) -> None:
+    """Compare two codes with other weights on other inputs, too: numbers decide what is done.
 
     Raises:
         GraphError: they compute different functions.
     """
     moved = perturbed(inputs, SPREADS[0])
-    copies = first.holding(other.weights), other.holding({}, _device(first.module))
+    copies = first.holding(weights), other.holding(weights, _device(first.module))
     try:
         scripts = first.read(copies[0], moved), other.read(copies[1], moved)
     except GraphError:
@@ -245,9 +258,7 @@ def _check_elsewhere(first: _Model, other: _Model, inputs: Inputs) -> None:
         found = code.difference(scripts[1], {})
     if found is not None:
         what = _told_apart(first, other, code, scripts[1], found)
-        raise GraphError(
-            f"{other.name} does not compute what {first.name} does with the weights of {other.name}: {what}; {ADVICE}"
-        )
+        raise GraphError(f"{other.name} does not compute what {first.name} does with other weights: {what}; {ADVICE}")
 
 
 def _check_factors(first: _Model, other: _Model, factors: Factors, inputs: Inputs) -> None:

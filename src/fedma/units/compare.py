@@ -67,7 +67,7 @@ class Numbers:
         """
         if tensor.numel() == 1 and tensor.dim() == 0:
             return self.of(("number", _plain(tensor.item())))
-        if loose and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
+        if loose and _is_strided(tensor) and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
             return self.of(("uniform", tensor.dtype, tensor.dim(), _plain(tensor.flatten()[0].item())))
         alike = self._constants.setdefault((tuple(tensor.shape), tensor.dtype), [])
         for other, number in alike:
@@ -83,7 +83,7 @@ class Numbers:
 
 def gap(first: Tensor, second: Tensor) -> float:
     """The largest difference between entries, in terms of the largest finite one; infinite where one is not finite."""
-    first, second = first.cpu(), second.cpu()
+    first, second = dense(first), dense(second)
     if torch.equal(first, second):
         return 0.0
     kind = torch.complex128 if first.is_complex() else torch.float64
@@ -95,6 +95,16 @@ def gap(first: Tensor, second: Tensor) -> float:
     largest = first[first.isfinite()].abs().max() if first.isfinite().any() else first.new_ones(())
     found = float(rest.max()) / (float(largest.abs()) or 1.0)
     return found if math.isfinite(found) else math.inf
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """The entries of a tensor on any device, sparse or not."""
+    tensor = tensor.detach().cpu()
+    return tensor if _is_strided(tensor) else tensor.to_dense()
+
+
+def _is_strided(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided
 
 
 @dataclass(frozen=True)

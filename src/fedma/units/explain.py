@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedma.units.compare import SIZES, Difference, gap
+from fedma.units.compare import SIZES, Difference, dense, gap
 from fedma.units.transcript import Constant, Given, Line, Ref, Transcript
 
 SHORT = 8
@@ -104,7 +104,7 @@ def _entries(first: Side, a: Any, other: Side, b: Any) -> tuple[str, str] | None
 
 def _held(script: Transcript, arg: Any) -> Tensor | None:
     value = script.values[arg.number] if isinstance(arg, Ref) else None
-    return value.tensor.cpu() if isinstance(value, Constant) else None
+    return dense(value.tensor) if isinstance(value, Constant) else None
 
 
 def _call(script: Transcript, line: Line) -> str:

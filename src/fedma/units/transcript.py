@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -90,11 +91,13 @@ class Transcript:
         values: of every tensor, in order of appearance.
         lines: the operations in order, without those on constants alone, of which the value is known.
         outputs: what the model gives: `Ref`s for tensors, other leaves as they are.
+        decided: whether Python read numbers from tensors, so that other weights may take other ways.
     """
 
     values: list[Value] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
+    decided: bool = False
 
     def line(self, position: int) -> Line:
         """The line that made a value.
@@ -118,7 +121,7 @@ def transcribe(model: nn.Module, inputs: Inputs, *, fixed: Collection[str] = ())
     """
     scribe, own = Scribe(), inputs.copied()
     scribe.introduce(model, own, fixed)
-    with evaluating(model), steady(model, double=False), _unfused(), _places(model, scribe), scribe:
+    with evaluating(model), steady(model, double=False), _unfused(), _places(model, scribe), _Readers(scribe), scribe:
         result = model(*own.args, **own.kwargs)
     return scribe.finish(results(result))
 
@@ -184,6 +187,7 @@ class Scribe(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        self.transcript.decided |= bool(DECIDING & set(func.tags))
         bound = _bind(func, args, kwargs)
         line = Line(_name(func), pytree.tree_map_only(Tensor, self.ref, bound), self.path[-1] if self.path else "")
         written = _written(func, bound)
@@ -284,6 +288,20 @@ class Scribe(TorchDispatchMode):
         return Ref(len(self.transcript.values) - 1)
 
 
+class _Readers(TorchFunctionMode):
+    """Notices when tensors become Python's or NumPy's numbers without any operation."""
+
+    def __init__(self, scribe: Scribe) -> None:
+        super().__init__()
+        self.scribe = scribe
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.scribe.transcript.decided |= func in (Tensor.tolist, Tensor.numpy, Tensor.__array__)
+        return func(*args, **(kwargs or {}))
+
+
+DECIDING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
+"""Of operations that give numbers to Python, or as many entries as numbers say."""
 HOLLOW = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})
 """Operations whose results hold nothing yet."""
 LIKE = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
@@ -341,6 +359,8 @@ def _storage(tensor: Tensor) -> int:
 
 
 def _geometry(tensor: Tensor) -> Geometry:
+    if tensor.layout != torch.strided:
+        return tuple(tensor.shape), (), 0
     return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())
 
 
