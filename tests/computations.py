@@ -336,6 +336,7 @@ ALIKE: dict[str, tuple[Make, Make]] = {
         hidden(lambda s, h: h),
         hidden(lambda s, h: h.view(3, 2, 4).flatten(1).T.T[None].squeeze(0).contiguous().clone()),
     ),
+    "an empty cache": (hidden(lambda s, h: h), hidden(lambda s, h: torch.cat([torch.zeros(0), h.T], -1).T)),
     "a mask written in parts": (
         hidden(lambda s, h: h * torch.tensor([0.0, 0, 1, 1, 1, 1, 1, 1])),
         hidden(lambda s, h: h * parted(h)),

@@ -104,6 +104,15 @@ def test_the_wrapper_may_be_the_first_models() -> None:
         fedma.fuse([nn.DataParallel(plain()), plain()], X)
 
 
+def test_a_tensor_that_is_tied_in_one_model_alone() -> None:
+    models = [nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)) for _ in range(2)]
+    models[1][2].weight = models[1][0].weight
+    with pytest.raises(GraphError, match=r"in model 1 '2.weight' is tied to '0.weight', in model 0 it is not"):
+        fedma.fuse(models, X)
+    with pytest.raises(GraphError, match=r"model 0 has no tensor of this name"):
+        fedma.fuse(models[::-1], X)
+
+
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "state dict": (lambda: plain().state_dict(), "model 1 is OrderedDict: this is a state dict"),
     "function": (lambda: plain().forward, "model 1 is method: forward is a function"),

@@ -1,7 +1,7 @@
 """Whether models can be fused: one architecture, whose code computes the same with the same weights."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,8 +37,16 @@ def check_names(models: Sequence[nn.Module]) -> None:
     first = tensors(models[0])
     for number, model in enumerate(models[1:], start=1):
         own, here = tensors(model), f"model {number}"
-        if what := _unlike(first, own, here):
+        if what := _tied(first, model, here) or _unlike(first, own, here):
             raise GraphError(f"{here} is of another architecture than model 0: {what}; {_advice(first, own, here)}")
+
+
+def _tied(first: Mapping[str, Tensor], model: nn.Module, here: str) -> str:
+    """The first tensor of model 0 that is another one's in this model; empty where there is none."""
+    own = {id(tensor): name for name, tensor in tensors(model).items()}
+    names = {name: own[id(tensor)] for name, tensor in model.named_parameters(remove_duplicate=False)}
+    tied = next((name for name in first if names.get(name, name) != name), None)
+    return f"in {here} {tied!r} is tied to {names[tied]!r}, in model 0 it is not" if tied is not None else ""
 
 
 def _unlike(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -> str:
@@ -179,7 +187,7 @@ def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
     if factors:
         _check_factors(first, other, factors, inputs)
     elif not loose and any(script.decided for script in scripts):
-        for weights in (other.weights, _without(weights_of(roused(other.module)), other.fixed)):
+        for weights in _others(other):
             _check_elsewhere(first, other, weights, inputs)
     return factors
 
@@ -232,6 +240,15 @@ def _told_apart(first: _Model, other: _Model, code: Code, script: Transcript, fo
     """What two models compute otherwise, in words."""
     one = Side(first.name, first.module, code.script, code.numbers)
     return explained(one, Side(other.name, other.module, script, found.numbers), found)
+
+
+def _others(model: _Model) -> Iterator[dict[str, Tensor]]:
+    """Other weights, with which other ways may be taken: the model's own, mixed ones, and the opposite."""
+    yield model.weights
+    yield _without(weights_of(roused(model.module)), model.fixed)
+    parameters = {id(parameter) for parameter in model.module.parameters()}
+    learnt = [name for name, tensor in tensors(model.module).items() if id(tensor) in parameters]
+    yield {name: -tensor if name in learnt else tensor for name, tensor in model.weights.items()}
 
 
 def _without(weights: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:

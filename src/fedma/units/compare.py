@@ -200,10 +200,22 @@ class _Numbering:
         if isinstance(value, Constant):
             return self.numbers.constant(value.tensor, loose=self.loose)
         line = self.script.lines[value.line]
-        source = _source(line)
+        source = self._source(line)
         if source is not None and (known := self._unchanged(line, source, value)) is not None:
             return known
         return self._operation(line, value)
+
+    def _source(self, line: Line) -> Ref | None:
+        """The one value that an operation works on; None where it works on several."""
+        if line.name == "cat":
+            parts = [part for part in line.args["tensors"] if not self._is_empty(part)]
+            return parts[0] if len(parts) == 1 else None
+        source = line.args.get("src" if line.name == "copy" else "self")
+        return source if isinstance(source, Ref) else None
+
+    def _is_empty(self, part: Ref) -> bool:
+        value = self.script.values[part.number]
+        return isinstance(value, Constant) and value.tensor.numel() == 0
 
     def _unchanged(self, line: Line, source: Ref, value: Result) -> int | None:
         """The number of a result that is its source in another form, None where it is more than that."""
@@ -220,7 +232,7 @@ class _Numbering:
             return self._reshaped(number, shape, value.shape)
         if line.name in ORDERS:
             return self._ordered(number, _order(line, len(shape)))
-        if line.name in ("expand", "copy") and shape == value.shape:
+        if line.name in ("expand", "copy", "cat") and shape == value.shape:
             return number
         return None
 
@@ -284,14 +296,6 @@ def _plain(leaf: Any) -> Hashable:
 
 def _facts(value: Value) -> tuple[tuple[int, ...], torch.dtype] | None:
     return (value.shape, value.dtype) if isinstance(value, Result | Given) else None
-
-
-def _source(line: Line) -> Ref | None:
-    """The value that an operation on one value works on."""
-    if line.name == "copy":
-        return line.args["src"] if isinstance(line.args["src"], Ref) else None
-    source = line.args.get("self")
-    return source if isinstance(source, Ref) else None
 
 
 def _order(line: Line, axes: int) -> tuple[int, ...]:
