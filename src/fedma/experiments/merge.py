@@ -20,6 +20,7 @@ from fedma.seeds import generator
 from fedma.training import evaluate
 from fedma.training.evaluation import Score
 from fedma.units import rebuild, weights
+from fedma.units.names import COUNTER, prefix, wrapped
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,10 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
     saved = template.state_dict().keys()
     if spare := sorted(held.keys() - saved - known.keys()):
         raise InputError(f"{path} holds {spare[0]!r}, which {architecture.model} has not: {_other(held, known)}")
-    if missing := sorted((known.keys() & saved) - held.keys()):
+    if missing := sorted(n for n in (known.keys() & saved) - held.keys() if not n.endswith(COUNTER)):
         raise InputError(f"{path} lacks {missing[0]!r} of {architecture.model}: {_other(held, known)}")
     _check_values(path, held, template)
-    held = known | held  # a file of state_dict() lacks the buffers that are not persistent
+    held = known | held  # a file may lack buffers that are not persistent, and counters of batches
     for name, tensor in known.items():
         if held[name].dim() != tensor.dim():
             raise InputError(
@@ -138,8 +139,9 @@ def _check_values(path: Path, held: Mapping[str, Tensor], template: nn.Module) -
 
 def _other(held: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> str:
     """What may be the matter with a file of other names."""
-    if all(name.startswith("module.") for name in held):
-        return "its names begin with 'module.', as DataParallel's do; save model.module.state_dict() instead"
+    if clause := wrapped(held, known, whose="its names"):
+        part = prefix(held, known).removesuffix(".") or "<the model inside>"
+        return f"{clause}; save model.{part}.state_dict() instead"
     return (
         f"{len(held.keys() & known.keys())} of the model's {len(known)} tensors are among its {len(held)}; "
         "name with --model what it was saved from"

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedma.units import interpret, registry
 from fedma.units.inputs import Inputs, own_all, results
+from fedma.units.paths import running
 from fedma.units.program import READ, Held, Kind, Operation, Program, Ref
 from fedma.units.state import tensors, unsaved
 from fedma.units.storages import Storage, Storages, is_allocated, is_plain, window
@@ -58,7 +59,8 @@ def _run(model: nn.Module, inputs: Inputs) -> "Recorder":
         recorder.own(name, tensor, constant=id(tensor) in fixed)
     for tensor in _tensors(list(leaves((inputs.args, inputs.kwargs)))):
         recorder.note(tensor, "input")
-    with torch.no_grad(), _unfused(), _paths(model, recorder), _threads(recorder), _Exits(recorder), recorder:
+    paths = running(model, recorder.path, _layers(recorder))
+    with torch.no_grad(), unfused(), paths, _threads(recorder), _Exits(recorder), recorder:
         outputs = results(model(*inputs.args, **inputs.kwargs))
     recorder.end(_tensors(outputs))
     return recorder
@@ -308,7 +310,7 @@ _BUILDING = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
 
 
 @contextlib.contextmanager
-def _unfused() -> Iterator[None]:
+def unfused() -> Iterator[None]:
     """Recurrent layers step by step, in operations that have rules."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
@@ -351,27 +353,16 @@ _HANDING_OVER = [
 """Methods (with their modules and classes) by which work gets to other threads."""
 
 
-@contextlib.contextmanager
-def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Keeps the path of the module that is running, and sees recurrent layers begin."""
+def _layers(recorder: Recorder) -> Callable[[nn.Module], None]:
+    """Sees recurrent layers begin.
 
-    def enter(module: nn.Module, path: str) -> None:
-        recorder.path.append(path)
+    They are taken step by step, but are one layer each: their tensors come in their own order, one after another.
+    """
+
+    def begins(module: nn.Module) -> None:
         if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-            # Taken step by step, but one layer all the same: its tensors come in their own order, one after another.
             with torch._C.DisableTorchFunction():
                 used = [recorder.number(parameter) for parameter in module.parameters()]
             recorder.program.layers.setdefault(len(recorder.program.operations), []).extend(used)
 
-    def leave(*_: Any) -> None:
-        del recorder.path[-1:]
-
-    hooks = []
-    for path, module in model.named_modules():
-        hooks.append(module.register_forward_pre_hook(lambda module, _, path=path: enter(module, path)))
-        hooks.append(module.register_forward_hook(leave, always_call=True))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return begins

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fedma.seeds import global_generators
 from fedma.units.inputs import Inputs, evaluating, given, results
+from fedma.units.paths import running
 from fedma.units.state import tensors
 
 HIGH = {
@@ -77,7 +78,7 @@ def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bo
         traced: keep traces of all values on the way.
     """
     look = _Look(double=double, traced=traced)
-    paths = look.paths(model) if traced else contextlib.nullcontext()
+    paths = running(model, look.path) if traced else contextlib.nullcontext()
     with evaluating(model), steady(model, double=double), look, paths:
         found = given(model, inputs)
     return Pass(found, look.traces, look.flat)
@@ -118,15 +119,10 @@ def steady(model: nn.Module, *, double: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(model: nn.Module) -> Iterator[None]:
-    """The global generators of PyTorch and NumPy give the same numbers every time, and go on afterwards as if not."""
-    state = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng({t.device.index or 0 for t in tensors(model).values() if t.is_cuda}):
-        torch.manual_seed(0)  # noqa: TID251
-        np.random.seed(0)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
+    """The global generators give the same numbers every time, and go on afterwards as if not."""
+    gpus = {tensor.device.index or 0 for tensor in tensors(model).values() if tensor.is_cuda}
+    with global_generators(0, gpus=gpus):
+        yield
 
 
 def uncompiled() -> contextlib.AbstractContextManager[None]:
@@ -155,7 +151,7 @@ class _Look(TorchDispatchMode):
         self.double, self.traced = double, traced
         self.flat = False
         self._made: list[tuple[str, str, Tensor]] = []
-        self._path: list[str] = []
+        self.path: list[str] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -167,23 +163,6 @@ class _Look(TorchDispatchMode):
         """Those of all operations so far, brought to the CPU at once."""
         sums = torch.stack([own for *_, own in self._made]).cpu() if self._made else ()
         return [Trace(name, where, own) for (name, where, _), own in zip(self._made, sums, strict=True)]
-
-    @contextlib.contextmanager
-    def paths(self, model: nn.Module) -> Iterator[None]:
-        """Knows the path of the module that is running."""
-
-        def leave(*_: Any) -> None:
-            self._path.pop()
-
-        hooks = []
-        for path, module in model.named_modules():
-            hooks.append(module.register_forward_pre_hook(lambda *_, path=path: self._path.append(path)))
-            hooks.append(module.register_forward_hook(leave, always_call=True))
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -205,7 +184,7 @@ class _Look(TorchDispatchMode):
         if not made:
             return
         sums = [_sums(tensor) for tensor in made]
-        self._made.append((name, self._path[-1] if self._path else "", torch.stack(sums).sum(0)))
+        self._made.append((name, self.path[-1] if self.path else "", torch.stack(sums).sum(0)))
         if (
             not self.flat
             and not BLIND.fullmatch(name)

@@ -1,7 +1,7 @@
 """The table of rules: what each operation says about the axes of its tensors."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,3 +74,10 @@ def name_of(op: Any) -> str:
     if namespace != "aten":
         return f"{namespace}::{name}"
     return name[:-1] if op._schema.is_mutable and name.endswith("_") and not name.endswith("__") else name
+
+
+def bound_arguments(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Every argument of an operation by name, defaults included."""
+    declared = op._schema.arguments
+    given = dict(zip((a.name for a in declared), args, strict=False))
+    return {a.name: given.get(a.name, kwargs.get(a.name, a.default_value)) for a in declared}

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedma.errors import PinnedWarning
 from fedma.units.axes import Leaf, Misfit, Source, Symbol, leaf, leaves, pin, unify
 from fedma.units.call import Call, Mix, NoRule
-from fedma.units.registry import Rule, find, name_of
+from fedma.units.registry import Rule, bound_arguments, find, name_of
 from fedma.units.registry import names as words
 from fedma.units.values import Memory, Shape, Symbols, Value, map_values, values_in
 
@@ -122,7 +122,7 @@ class Tracer:
         self.operations += 1
         name = name_of(op)
         rule = find(name) or UNKNOWN
-        bound = _bind(op, args, kwargs)
+        bound = bound_arguments(op, args, kwargs)
         targets = {a.name: bound[a.name] for a in op._schema.arguments if a.alias_info and a.alias_info.is_write}
         bound = {a.name: bound[a.name] for a in op._schema.arguments if not (a.kwarg_only and a.name in targets)}
         inputs = values_in(bound)
@@ -231,12 +231,6 @@ def _written(op: Any, targets: Mapping[str, Any], results: Sequence[Value | None
             if isinstance(target, Value):
                 found.append((place, target, result))
     return found
-
-
-def _bind(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    declared = op._schema.arguments
-    given = dict(zip((a.name for a in declared), args, strict=False))
-    return {a.name: given.get(a.name, kwargs.get(a.name, a.default_value)) for a in declared}
 
 
 def _free(value: Value) -> Value:

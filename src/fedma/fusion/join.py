@@ -1,4 +1,4 @@
-"""Fusing models that were trained apart: match one group, bring every model to the global order, go on."""
+"""One model out of several, and several in the order of one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from fedma.errors import GraphError, InputError, MatchingError
+from fedma.fusion.alike import check_names, same_code, scaled, sound
+from fedma.fusion.arguments import check_call, check_matcher, checked_counts, list_of, shares_of
 from fedma.matching import Function, Matcher, fuse_weights, original_order, slots
-from fedma.matching.averaging.owners_mean import class_axes
 from fedma.matching.averaging.regmean import check_moments
 from fedma.matching.clients import OnBad, bad_models, check_alike
 from fedma.matching.one_shot import TRIES
-from fedma.matching.registry import DEFAULT, Entry
+from fedma.matching.registry import DEFAULT
 from fedma.norms import settle_spectral_norms
 from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
@@ -32,12 +33,14 @@ class Fusion:
             groups where units are not matched one to one (a matcher of couplings).
         graph: the unit graph of the first model that was not left out.
         excluded: the models that were left out, by number, and why.
+        inputs: what the models were compared on.
     """
 
     model: nn.Module
     assignments: Mapping[str, tuple[Tensor, ...]]
     graph: UnitGraph
     excluded: Mapping[int, str] = field(default_factory=dict)
+    inputs: Any = field(default=None, repr=False, compare=False)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -65,7 +68,8 @@ def fuse(
     """One model out of several that were trained apart: their units are matched, then averaged. Needs no data.
 
     Args:
-        models: models of one architecture and dtype, on any devices; widths may differ.
+        models: models of one architecture and dtype, on any devices; widths may differ. Their code must compute the
+            same, apart from factors of single terms (the scales of adapters), which are moved into the weights.
         example_inputs: what a model is called with: a tensor, a tuple of tensors, or a dict of keyword arguments.
         weights: per model, its weight in the averages, such as its number of training samples (default: equal).
             Only their ratios count.
@@ -95,18 +99,17 @@ def fuse(
     Raises:
         InputError: no model, weights that are not positive, class counts or moments that do not fit, an unknown
             matcher or option.
-        GraphError: the models are not of one architecture or dtype, have complex weights, or units of which none can
-            be moved.
+        GraphError: the models are not of one architecture or dtype, compute different functions with the same
+            weights, have complex weights, or units of which none can be moved.
         MatchingError: weights that are not finite or out of scale, widths that the matcher cannot join or that no
             model can have, a matching of one's own that cannot be used.
         MissingExtra: a matcher whose package is not installed.
 
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
-    models = _modules(models)
-    shares = _shares(weights, len(models))
-    if not (isinstance(matcher, str) or callable(matcher)):
-        raise InputError(f"matcher is {matcher!r}; give the name of a matcher, or a function of your own")
+    models = list_of(models)
+    check_matcher(matcher)
+    shares = shares_of(weights, len(models))
     how = Matcher(
         name=matcher if isinstance(matcher, str) else DEFAULT,
         function=None if isinstance(matcher, str) else matcher,
@@ -116,14 +119,16 @@ def fuse(
         options=options,
         seed=seed,
     )
-    _check_call(how.entry, fitted=fitted, tries=tries, moments=moments)
+    check_call(how.entry, fitted=fitted, tries=tries, moments=moments)
     graphs = _graphs(models, example_inputs)
     own, widths = [_on_cpu(model) for model in models], [graph.widths for graph in graphs]
     check_alike(own, graphs[0], widths=widths)
+    factors = same_code(models, example_inputs)
+    own = [scaled(tensors, moved) for tensors, moved in zip(own, factors, strict=True)]
     if how.entry.moves:
         graphs[0].check_movable()
     if class_counts is not None:
-        class_counts = _counts(class_counts, len(models), graphs[0])
+        class_counts = checked_counts(class_counts, len(models), graphs[0])
     if moments is not None:
         check_moments(moments, graphs[0], widths=widths)
     excluded = bad_models(own, graphs[0], widths=widths, on_bad=on_bad)
@@ -132,7 +137,7 @@ def fuse(
         raise InputError(
             f"models {list(excluded)} are left out, but {', '.join(own_options)} may count them; leave these models out"
         )
-    graph = graphs[0] if kept[0] == 0 else units(models[kept[0]], example_inputs)
+    graph = graphs[0] if kept[0] == 0 else _graph(models, kept[0], example_inputs)
     fused, assignments = fuse_weights(
         [own[number] for number in kept],
         graph,
@@ -145,25 +150,28 @@ def fuse(
         moments=None if moments is None else [moments[number] for number in kept],
     )
     wide = {**widths[kept[0]], **{group: slots(found) for group, found in assignments.items()}}
-    bases = _nearest([models[number] for number in kept], graph, widths=[widths[number] for number in kept], wide=wide)
+    codes = [models[0] if factors[number] else models[number] for number in kept]
+    bases = _nearest(codes, graph, widths=[widths[number] for number in kept], wide=wide)
     model = _rebuilt(bases, fused, example_inputs)
-    return Fusion(model, _numbered(assignments, kept, len(models)), graph, excluded)
+    return Fusion(model, _numbered(assignments, kept, len(models)), graph, excluded, example_inputs)
 
 
 def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
     """The models with their units where the fused model has them: new modules that compute what the models do.
 
-    At the fused widths: where a model owns no unit of a slot, it has a unit that says nothing.
+    At the fused widths: where a model owns no unit of a slot, it has a unit that says nothing. All are in code that
+    computes the same, as for `fuse`, so that their weights can be averaged.
 
     Args:
         models: those that were fused.
         fusion: what `fuse` gave.
 
     Raises:
+        GraphError: the models compute different functions with the same weights.
         InputError: the matcher coupled units, and so moves none; a model was left out of the fusion; or a model would
             have to be wider where it cannot grow.
     """
-    models = _modules(models)
+    models = list_of(models)
     if fusion.excluded or (fusion.graph.groups and not fusion.assignments):
         raise InputError("models can be aligned only where all were matched unit by unit (no coupling, none excluded)")
     widths = {**fusion.graph.widths, **fusion.widths}
@@ -172,10 +180,12 @@ def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
         original_order({group: own[j] for group, own in fusion.assignments.items()}, fusion.graph)
         for j in range(len(models))
     ]
-    return [
-        rebuild(model, {**weights_of(model), **fusion.graph.scatter(weights_of(model), own, widths)})
-        for model, own in zip(models, maps, strict=True)
-    ]
+    factors = [{} for _ in models] if fusion.inputs is None else same_code(models, fusion.inputs)
+    found = []
+    for model, own, moved in zip(models, maps, factors, strict=True):
+        weights = scaled(weights_of(model), moved)
+        found.append(rebuild(models[0] if moved else model, {**weights, **fusion.graph.scatter(weights, own, widths)}))
+    return found
 
 
 def _numbered(
@@ -190,80 +200,40 @@ def _numbered(
     }
 
 
-def _modules(models: Sequence[nn.Module]) -> list[nn.Module]:
-    """The models, as a list.
-
-    Raises:
-        InputError: one module, whose parts are no models to fuse; no model; something else among them.
-    """
-    if isinstance(models, nn.Module):
-        raise InputError(f"models is one {type(models).__name__}; give a list of models: [first, second, ...]")
-    models = list(models)
-    if not models:
-        raise InputError("there is no model to fuse; give at least one")
-    for number, model in enumerate(models):
-        if not isinstance(model, nn.Module):
-            raise InputError(f"model {number} is {type(model).__name__}; give a list of nn.Modules")
-    return models
-
-
-def _check_call(entry: Entry, *, fitted: bool | None, tries: int, moments: Sequence[Moments] | None) -> None:
-    """Refuse arguments that do not go together."""
-    if fitted and not entry.by_steps:
-        raise InputError(
-            f"fitted=True means nothing to the matcher {entry.name!r}, which moves units as a whole; leave it out"
-        )
-    if tries < 1:
-        raise InputError(f"tries is {tries}; matching each group once is tries=1")
-    if moments is not None and not entry.assigns:
-        raise InputError(f"moments mean nothing to the matcher {entry.name!r}, which couples units; leave them out")
-
-
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
     """The model's tensors by name, where those of all models can meet."""
     return {name: tensor.cpu() for name, tensor in weights_of(model).items()}
 
 
-def _shares(weights: Sequence[float] | None, models: int) -> list[float]:
-    """The models' weights in the averages, scaled to sum to one."""
-    try:
-        shares = torch.tensor([1.0] * models if weights is None else list(weights), dtype=torch.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"weights must be {models} positive numbers; got {weights}") from error
-    if shares.shape != (models,) or not bool(((shares > 0) & shares.isfinite()).all()):
-        raise InputError(f"weights must be {models} positive numbers, one for each model; got {weights}")
-    shares = shares / shares.max()  # whose sum is finite
-    return [float(share) for share in shares / shares.sum()]
-
-
-def _counts(class_counts: Tensor, models: int, graph: UnitGraph) -> Tensor:
-    """The class counts, if they count and something makes an output for each class."""
-    if not isinstance(class_counts, Tensor) or class_counts.dim() != 2 or len(class_counts) != models:
-        found = tuple(class_counts.shape) if isinstance(class_counts, Tensor) else type(class_counts).__name__
-        raise InputError(f"class_counts must be a tensor of {models} models × classes; got {found}")
-    if not bool(((class_counts >= 0) & class_counts.isfinite()).all()):
-        raise InputError("class_counts holds numbers that are negative or not finite; it counts samples of each class")
-    if not class_axes(graph, class_counts.shape[1]):
-        raise InputError(
-            "class_counts are given, but no tensor of the model is known to make its outputs, one for each class "
-            "(it may be tied to another layer, or something may be done to the outputs); leave them out"
-        )
-    return class_counts.cpu()
-
-
 def _graphs(models: Sequence[nn.Module], example_inputs: Any) -> list[UnitGraph]:
     """Each model's unit graph; a model of the first one's shapes has the first one's."""
-    first = units(models[0], example_inputs)
+    check_names(models)
+    first = _graph(models, 0, example_inputs)
     shapes = _shapes(models[0])
-    graphs = [first if _shapes(model) == shapes else units(model, example_inputs) for model in models]
+    graphs = [
+        first if _shapes(model) == shapes else _graph(models, number, example_inputs)
+        for number, model in enumerate(models)
+    ]
     for number, graph in enumerate(graphs):
-        if list(graph.groups) != list(first.groups) or list(graph.layouts) != list(first.layouts):
+        if list(graph.groups) != list(first.groups):
             raise GraphError(
-                f"model {number} is of another architecture than model 0: it has {len(graph.layouts)} tensors in "
-                f"{len(graph.groups)} unit groups, model 0 has {len(first.layouts)} in {len(first.groups)}; "
+                f"model {number} is of another architecture than model 0: it has {len(graph.groups)} unit groups, "
+                f"model 0 has {len(first.groups)}; "
                 "only models of one architecture can be fused (their widths may differ)"
             )
     return graphs
+
+
+def _graph(models: Sequence[nn.Module], number: int, example_inputs: Any) -> UnitGraph:
+    """One model's unit graph.
+
+    Raises:
+        GraphError: there is none; it names the model.
+    """
+    try:
+        return units(sound(models[number]), example_inputs)
+    except GraphError as error:
+        raise GraphError(f"model {number}: {error}") from error
 
 
 def _nearest(

@@ -1,0 +1,309 @@
+"""Whether two models compute the same: their operations are numbered alike where they are alike.
+
+A value's number stands for how it is made: the operation, its arguments, and the numbers of what it reads. Weights and
+inputs are numbered by name, constants by their entries. Two transcripts whose outputs have the same numbers compute the
+same function, in whatever order. What changes no entry (views to the same shape, copies, dropout at rest) has no number
+of its own.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedma.units.transcript import Constant, Given, Line, Ref, Result, Transcript, Value, refs_in
+
+SAME = frozenset({"detach", "alias", "clone", "lift_fresh", "lift_fresh_copy", "contiguous", "positive", "_to_copy"})
+"""Operations that change nothing, if the dtype stays."""
+RESHAPES = frozenset({"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "_reshape_alias"})
+"""Operations that keep the entries in their order."""
+ORDERS = frozenset({"t", "transpose", "permute"})
+"""Operations that change the order of axes."""
+COMMUTES = frozenset({"add", "mul"})
+"""Operations whose two operands may change places."""
+SILENT = frozenset({"memory_format", "device", "layout", "pin_memory", "non_blocking", "generator", "dtype", "copy"})
+"""Arguments that say where and how a result lies, not what it is; its dtype is compared as such."""
+SIZES = frozenset(
+    {"size", "sizes", "normalized_shape", "split_size", "split_sizes", "C", "N", "HxW", "shape"}
+    | {"start", "end", "length", "held", "read", "at"}
+)
+"""Arguments that follow the models' widths."""
+IDLE = {
+    "native_batch_norm": ("momentum", "training"),
+    "_native_batch_norm_legit": ("momentum", "training"),
+    "cudnn_batch_norm": ("exponential_average_factor", "training"),
+    "native_dropout": ("p", "train"),
+}
+"""Arguments that act in training alone, and the one that says whether it is training."""
+GRADIENTS = frozenset({("embedding", "padding_idx"), ("embedding", "scale_grad_by_freq"), ("embedding", "sparse")})
+"""Arguments that act on gradients alone."""
+CLOSE = {torch.float64: 1e-12, torch.float32: 1e-6}
+"""How far constants may differ, in terms of the largest entry: tables may be computed in other ways."""
+
+
+class Numbers:
+    """Numbers for whatever is alike, handed out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, int] = {}
+        self._constants: dict[Hashable, list[tuple[Tensor, int]]] = {}
+        self._last = 0
+
+    def of(self, *keys: Hashable) -> int:
+        """The number of the first of these keys that has one, else a new one; all keys have it afterwards."""
+        found = next((self._known[key] for key in keys if key in self._known), None)
+        number = self._new() if found is None else found
+        for key in keys:
+            self._known.setdefault(key, number)
+        return number
+
+    def constant(self, tensor: Tensor, *, loose: bool) -> int:
+        """The number of a constant: that of another one if their entries are equal, up to rounding.
+
+        Args: `loose` lets constants of one number everywhere have unlike sizes.
+        """
+        if tensor.numel() == 1 and tensor.dim() == 0:
+            return self.of(("number", _plain(tensor.item())))
+        if loose and _is_strided(tensor) and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
+            return self.of(("uniform", tensor.dtype, tensor.dim(), _plain(tensor.flatten()[0].item())))
+        alike = self._constants.setdefault((tuple(tensor.shape), tensor.dtype), [])
+        for other, number in alike:
+            if gap(other, tensor) <= CLOSE.get(tensor.dtype, 0.0):
+                return number
+        alike.append((tensor, self._new()))
+        return alike[-1][1]
+
+    def _new(self) -> int:
+        self._last += 1
+        return self._last
+
+
+def gap(first: Tensor, second: Tensor) -> float:
+    """The largest difference between entries, in terms of the largest finite one; infinite where one is not finite."""
+    first, second = dense(first), dense(second)
+    if torch.equal(first, second):
+        return 0.0
+    kind = torch.complex128 if first.is_complex() else torch.float64
+    first, second = first.to(kind), second.to(kind)
+    equal = (first == second) | (first.isnan() & second.isnan())
+    rest = (first - second)[~equal].abs()
+    if not rest.numel():
+        return 0.0
+    largest = first[first.isfinite()].abs().max() if first.isfinite().any() else first.new_ones(())
+    found = float(rest.max()) / (float(largest.abs()) or 1.0)
+    return found if math.isfinite(found) else math.inf
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """The entries of a tensor on any device, sparse or not."""
+    tensor = tensor.detach().cpu()
+    return tensor if _is_strided(tensor) else tensor.to_dense()
+
+
+def _is_strided(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first value of each of two transcripts that the other has not; None where it has all.
+
+    Attributes:
+        numbers: of the other's values.
+    """
+
+    first: int | None
+    other: int | None
+    numbers: list[int]
+
+
+class Code:
+    """What a model computes, with which others are compared.
+
+    Args:
+        script: of the model.
+        loose: whether the others may have other widths.
+    """
+
+    def __init__(self, script: Transcript, *, loose: bool = False) -> None:
+        self.script, self.loose = script, loose
+        self._numbers = Numbers()
+        self.numbers = self.numbered(script, {})
+
+    def numbered(self, script: Transcript, same: Mapping[int, int]) -> list[int]:
+        """A number for each value of a transcript.
+
+        Args: `same` gives values the numbers that they have by decree.
+        """
+        return _Numbering(script, self._numbers, loose=self.loose, same=same).run()
+
+    def difference(self, other: Transcript, same: Mapping[int, int]) -> Difference | None:
+        """Where another transcript first departs from this one; None where it gives the same outputs."""
+        numbers = self.numbered(other, same)
+        if _outputs(self.script, self.numbers) == _outputs(other, numbers):
+            return None
+        first, second = _made(self.script, self.numbers), _made(other, numbers)
+        return Difference(
+            next((position for number, position in first.items() if number not in second), None),
+            next((position for number, position in second.items() if number not in first), None),
+            numbers,
+        )
+
+
+def _outputs(script: Transcript, numbers: Sequence[int]) -> list[Hashable]:
+    return [numbers[leaf.number] if isinstance(leaf, Ref) else _plain(leaf) for leaf in script.outputs]
+
+
+def live(script: Transcript) -> set[int]:
+    """The values that the outputs depend on."""
+    found: set[int] = set()
+    waiting = [ref.number for ref in refs_in(script.outputs)]
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            value = script.values[number]
+            if isinstance(value, Result):
+                waiting += [ref.number for ref in refs_in(script.lines[value.line].args)]
+    return found
+
+
+def _made(script: Transcript, numbers: Sequence[int]) -> dict[int, int]:
+    """The numbers of the values that operations compute and that count, in order, each with its first value."""
+    found: dict[int, int] = {}
+    for position in sorted(live(script)):
+        value = script.values[position]
+        if isinstance(value, Result) and script.lines[value.line].name not in ORDERS:
+            found.setdefault(numbers[position], position)
+    return found
+
+
+class _Numbering:
+    """Numbers for the values of one transcript."""
+
+    def __init__(self, script: Transcript, numbers: Numbers, *, loose: bool, same: Mapping[int, int]) -> None:
+        self.script, self.numbers, self.loose, self.same = script, numbers, loose, same
+        self.found: list[int] = []
+        self.bases: dict[int, tuple[str, int, Any]] = {}
+
+    def run(self) -> list[int]:
+        for position, value in enumerate(self.script.values):
+            self.found.append(self.same[position] if position in self.same else self._of(value))
+        return self.found
+
+    def _of(self, value: Value) -> int:
+        if isinstance(value, Given):
+            return self.numbers.of((value.kind, value.name))
+        if isinstance(value, Constant):
+            return self.numbers.constant(value.tensor, loose=self.loose)
+        line = self.script.lines[value.line]
+        source = self._source(line)
+        if source is not None and (known := self._unchanged(line, source, value)) is not None:
+            return known
+        return self._operation(line, value)
+
+    def _source(self, line: Line) -> Ref | None:
+        """The one value that an operation works on; None where it works on several."""
+        if line.name == "cat":
+            parts = [part for part in line.args["tensors"] if not self._is_empty(part)]
+            return parts[0] if len(parts) == 1 else None
+        source = line.args.get("src" if line.name == "copy" else "self")
+        return source if isinstance(source, Ref) else None
+
+    def _is_empty(self, part: Ref) -> bool:
+        value = self.script.values[part.number]
+        return isinstance(value, Constant) and value.tensor.numel() == 0
+
+    def _unchanged(self, line: Line, source: Ref, value: Result) -> int | None:
+        """The number of a result that is its source in another form, None where it is more than that."""
+        number = self.found[source.number]
+        old = _facts(self.script.values[source.number])
+        if old is None:
+            return None
+        shape, dtype = old
+        if dtype != value.dtype:
+            return None
+        if shape == value.shape and line.name in SAME:
+            return number
+        if line.name in RESHAPES:
+            return self._reshaped(number, shape, value.shape)
+        if line.name in ORDERS:
+            return self._ordered(number, _order(line, len(shape)))
+        if line.name in ("expand", "copy", "cat") and shape == value.shape:
+            return number
+        return None
+
+    def _reshaped(self, number: int, old: tuple[int, ...], new: tuple[int, ...]) -> int:
+        """The entries of a value in another shape: that of the value it was reshaped from, and of no other between."""
+        kind, base, shape = self.bases.get(number, ("", number, old))
+        if kind != "reshape":
+            base, shape = number, old
+        if shape == new:
+            return base
+        made = self.numbers.of(("reshape", base, len(new) if self.loose else new))
+        self.bases.setdefault(made, ("reshape", base, shape))
+        return made
+
+    def _ordered(self, number: int, order: tuple[int, ...]) -> int:
+        """A value with its axes in another order."""
+        kind, base, before = self.bases.get(number, ("", number, None))
+        if kind == "order":
+            number, order = base, tuple(before[axis] for axis in order)
+        if order == tuple(range(len(order))):
+            return number
+        made = self.numbers.of(("order", number, order))
+        self.bases.setdefault(made, ("order", number, order))
+        return made
+
+    def _operation(self, line: Line, value: Result) -> int:
+        args = {name: self._argument(arg) for name, arg in line.args.items() if self._counts(line, name)}
+        if line.name in COMMUTES and args.get("alpha", 1) == 1:
+            operands = sorted((args.pop("self"), args.pop("other")), key=repr)
+            args["operands"] = tuple(operands)
+        shape = len(value.shape) if self.loose else value.shape
+        return self.numbers.of((line.name, tuple(sorted(args.items())), value.place, shape, value.dtype))
+
+    def _counts(self, line: Line, name: str) -> bool:
+        """Whether an argument says what the result is."""
+        if name in SILENT or (line.name, name) in GRADIENTS or (self.loose and name in SIZES):
+            return False
+        idle, training = IDLE.get(line.name, ("", ""))
+        return name != idle or bool(line.args.get(training))
+
+    def _argument(self, arg: Any) -> Hashable:
+        """An argument as part of a key."""
+        if isinstance(arg, Ref):
+            value = self.script.values[arg.number]
+            if isinstance(value, Constant) and value.tensor.dim() == 0:
+                return _plain(value.tensor.item())
+            return ("value", self.found[arg.number])
+        if isinstance(arg, list | tuple):
+            return tuple(self._argument(each) for each in arg)
+        return _plain(arg)
+
+
+def _plain(leaf: Any) -> Hashable:
+    """A leaf by which two can be compared: equal numbers are alike whatever their type."""
+    if isinstance(leaf, float) and math.isnan(leaf):
+        return "nan"
+    if isinstance(leaf, bool | int | float | complex | str | torch.dtype) or leaf is None:
+        return leaf
+    return repr(type(leaf))
+
+
+def _facts(value: Value) -> tuple[tuple[int, ...], torch.dtype] | None:
+    return (value.shape, value.dtype) if isinstance(value, Result | Given) else None
+
+
+def _order(line: Line, axes: int) -> tuple[int, ...]:
+    """The order of axes that a line makes."""
+    if line.name == "permute":
+        return tuple(axis % axes for axis in line.args["dims"])
+    order = list(range(axes))
+    if axes > 1:
+        first, second = (line.args["dim0"], line.args["dim1"]) if line.name == "transpose" else (0, 1)
+        order[first], order[second] = order[second], order[first]
+    return tuple(order)
