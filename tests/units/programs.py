@@ -14,7 +14,7 @@ from torch import nn
 from fedma.seeds import generator, number
 
 ROWS, WIDTHS = (3, 4, 5), (4, 4, 4, 6, 2)
-LARGEST, MOST_AXES = 200, 4
+LARGEST, MOST_AXES, MOST_OUTPUTS = 200, 4, 4
 BOUND = 50.0
 """Values beyond it make rounding visible, so a line that gives them is left out."""
 
@@ -228,7 +228,7 @@ CONSTANTS = """
 {t} = {a}.new_zeros({n1}, {n1})\n{t}[torch.arange({n1}), torch.arange({n1})] = {vec}
 {t} = torch.zeros_like({a})\n{t}.copy_({a})
 {t} = torch.zeros_like({a})\n{t}[...] = {a}
-{t} = torch.empty_like({a})\n{t}.select({d}, {i}).copy_({a}.select({d}, {i}))\n{t}.select({d}, {i}).neg_()\n{t} = {t}.select({d}, {i})
+{t} = torch.zeros_like({a})\n{t}.select({d}, {i}).copy_({a}.select({d}, {i}))\n{t}.select({d}, {i}).neg_()
 {t} = {a}.new_zeros({n0}, {n1}, {n0})\n{t}[torch.arange({n0}), :, torch.arange({n0})] = {a}
 {t} = {a}.new_zeros({n0}, {n1} + 1)\n{t}[:, 1:] = {a}
 {t} = {a}.new_zeros({n0}, 2 * {n1})\n{t}[:, ::2] = {a}\n{t}[:, 1::2] = {a} * 0.5
@@ -446,12 +446,12 @@ class Writer:
         self.buffers[name] = torch.randn(shape, generator=self.random) * 0.5
         return f"s.{name}"
 
-    def filled(self, template):
-        """The template with its places filled, each letter the same throughout."""
+    def filled(self, template, own=None):
+        """The template with its places filled, each letter the same throughout; `own` stands for {a}."""
         known = {}
 
         def tensor(name):
-            return self.scope[known[name]] if known[name] in self.scope else None
+            return self.scope.get(known[name])
 
         def fill(match):
             place = match.group(1)
@@ -460,7 +460,7 @@ class Writer:
             known[place] = self._place(place, tensor)
             return known[place]
 
-        known["a"] = self.pick()
+        known["a"] = own or self.pick()
         return re.sub(r"\{(\w+)\}", fill, template), known["a"]
 
     def pick(self):
@@ -540,7 +540,7 @@ class Writer:
             family = self.families[self.choose(len(self.families))]
             template = family[self.choose(len(family))]
             self.add(template, statement=family in (CONSTANTS, WRITES))
-        ends = [self.read() for _ in range(1 + self.choose(3))]
+        ends = [self.read(name) for name in self.unread()[-MOST_OUTPUTS:]] or [self.read(self.pick())]
         text = "\n".join([*self.lines, f"return {', '.join(ends)},"])
         return Forward(text, self.parameters, self.buffers), self.x
 
@@ -548,15 +548,20 @@ class Writer:
         width = WIDTHS[self.choose(len(WIDTHS))]
         return self.draw(width, 3), self.draw(width)
 
-    def read(self):
-        """An expression of a tensor that makes an output."""
+    def unread(self):
+        """The tensors that no later line speaks of."""
+        words = [set(re.findall(r"\w+", line.partition(" = ")[2] or line)) for line in self.lines]
+        return [name for name in self.pool if name != "x" and not any(name in some for some in words)]
+
+    def read(self, own):
+        """An expression of this tensor that makes an output."""
         for _ in range(5):
             template = READOUTS[self.choose(len(READOUTS))]
             try:
-                line, _ = self.filled(template)
+                line, _ = self.filled(template, own)
                 with torch.no_grad():
                     exec(f"end = {line}", self.scope)
                 return line
             except Exception:
                 continue
-        return f"torch.tanh({self.pick()}).sum()"
+        return f"torch.tanh({own}).sum()"

@@ -22,7 +22,7 @@ def tried(case, *, verify=True):
         except Exception as error:
             return "unfit", repr(error)
         try:
-            graph = units(model, examples[0], verify=verify)
+            graph = units(model, examples[0], **({} if verify else {"verify": False}))
         except GraphError as error:
             return "refused", str(error)
         except Exception as error:

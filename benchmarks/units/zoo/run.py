@@ -31,20 +31,21 @@ def names():
 
 
 def others():
-    import elsewhere
+    import images
 
-    return [f"other/{name}" for name in elsewhere.MODELS]
+    return [f"other/{name}" for name in images.MODELS]
 
 
 def built(name):
     """A model, and the arguments of its forward."""
-    import elsewhere
+    import images
     import language
 
+    images.with_torchvision()
     collection, _, own = name.partition("/")
     if collection == "transformers":
         return language.build(own)
-    return elsewhere.image_model(own) if collection == "timm" else elsewhere.MODELS[own]()
+    return images.image_model(own) if collection == "timm" else images.MODELS[own]()
 
 
 def measured(name, verify=True):
@@ -65,7 +66,7 @@ def measured(name, verify=True):
     graph = units(model, inputs, verify=verify)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    verdict = Judge(model, [_arguments(inputs), _others(inputs, name)], tolerance=1e-5, seeds=(0,)).verdict(graph)
+    verdict = Judge(model, [_arguments(inputs), _others(inputs, name)], tolerance=1e-5, seeds=(0,)).glance(graph)
     reasons = {}
     for (tensor, _), why in graph.fixed.items():
         reasons.setdefault(why[:100], tensor)
@@ -87,18 +88,18 @@ def measured(name, verify=True):
 
 
 def _shake(model, random):
-    """Random numbers wherever a model starts with zeros or ones, so that every order shows."""
+    """Random numbers wherever a model starts with equal ones, so that every order shows."""
     import torch
 
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if tensor.is_floating_point() and float(tensor.std(correction=0) if tensor.numel() > 1 else 0) == 0.0:
-                if isinstance(tensor, torch.nn.Parameter) or name.endswith(("running_mean", "running_var")):
-                    tensor.add_(0.1 * torch.rand(tensor.shape, generator=random).to(tensor))
+            saved = isinstance(tensor, torch.nn.Parameter) or name.endswith(("running_mean", "running_var"))
+            if saved and tensor.is_floating_point() and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
+                tensor.add_(0.1 * torch.rand(tensor.shape, generator=random).to(tensor))
 
 
 def _arguments(inputs):
-    return inputs if isinstance(inputs, dict) or isinstance(inputs, tuple) else (inputs,)
+    return inputs if isinstance(inputs, dict | tuple) else (inputs,)
 
 
 def _others(inputs, name):

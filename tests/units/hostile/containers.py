@@ -152,7 +152,11 @@ def a_slotted_tensor_of_ones(s, x):
     return s.out(torch.tanh(s.a(x.values.to(s.w5.dtype))))
 
 
-@case("a.weight", inputs=lambda random: ({"deep": [rows(random).numpy()]},), example=lambda random: ({"deep": [np.ones((4, 3))]},))
+@case(
+    "a.weight",
+    inputs=lambda random: ({"deep": [rows(random).numpy()]},),
+    example=lambda random: ({"deep": [np.ones((4, 3))]},),
+)
 def ones_deep_in_a_dictionary(s, x):
     return s.out(torch.tanh(s.a(tensor_of(x["deep"][0], s))))
 
@@ -162,22 +166,34 @@ def gates_of_ones_from_the_input(s, x):
     return s.out(torch.tanh(s.a(x[:, :3])) * x)
 
 
-@case(inputs=lambda random: (rows(random), torch.rand(5, generator=random).tolist()), example=lambda random: (rows(random), [1.0] * 5))
+@case(
+    inputs=lambda random: (rows(random), torch.rand(5, generator=random).tolist()),
+    example=lambda random: (rows(random), [1.0] * 5),
+)
 def gates_of_equal_floats(s, x, gates):
     return s.out(torch.tanh(s.a(x)) * torch.tensor(gates, dtype=x.dtype))
 
 
-@case(inputs=lambda random: (rows(random), torch.randperm(5, generator=random).tolist()), example=lambda random: (rows(random), [0, 1, 2, 3, 4]))
+@case(
+    inputs=lambda random: (rows(random), torch.randperm(5, generator=random).tolist()),
+    example=lambda random: (rows(random), [0, 1, 2, 3, 4]),
+)
 def an_order_from_the_input(s, x, order):
     return s.out(torch.tanh(s.a(x))[:, order])
 
 
-@case(inputs=lambda random: (rows(random), int(torch.randint(1, 5, (), generator=random))), example=lambda random: (rows(random), 0))
+@case(
+    inputs=lambda random: (rows(random), int(torch.randint(1, 5, (), generator=random))),
+    example=lambda random: (rows(random), 0),
+)
 def a_shift_from_the_input(s, x, shift):
     return s.out(torch.tanh(s.a(x)).roll(shift, -1))
 
 
-@case(inputs=lambda random: (rows(random), torch.rand(5, generator=random) > 0.5), example=lambda random: (rows(random), torch.ones(5, dtype=torch.bool)))
+@case(
+    inputs=lambda random: (rows(random), torch.rand(5, generator=random) > 0.5),
+    example=lambda random: (rows(random), torch.ones(5, dtype=torch.bool)),
+)
 def a_mask_of_units_from_the_input(s, x, mask):
     return s.out(torch.tanh(s.a(x)) * mask)
 

@@ -166,7 +166,9 @@ def fft_there_and_back(s, x):
 @case()
 def complex_parts(s, x):
     z = torch.complex(s.a(x), s.b(x))
-    return s.out(torch.view_as_real(z * torch.polar(torch.ones(5, dtype=x.dtype), torch.arange(5, dtype=x.dtype)))[..., 0])
+    return s.out(
+        torch.view_as_real(z * torch.polar(torch.ones(5, dtype=x.dtype), torch.arange(5, dtype=x.dtype)))[..., 0]
+    )
 
 
 @case("a.weight b.weight")
@@ -177,7 +179,9 @@ def complex_size(s, x):
 @case()
 def complex_viewed_as_pairs(s, x):
     h = torch.tanh(torch.cat([s.a(x), s.b(x)], -1)).view(4, 5, 2)
-    z = torch.view_as_complex(h.contiguous()) * torch.tensor(1j, dtype=torch.complex64).to(torch.complex128 if x.dtype == torch.float64 else torch.complex64)
+    z = torch.view_as_complex(h.contiguous()) * torch.tensor(1j, dtype=torch.complex64).to(
+        torch.complex128 if x.dtype == torch.float64 else torch.complex64
+    )
     return s.out(torch.view_as_real(z)[..., 0])
 
 
@@ -188,7 +192,9 @@ def lower_triangle(s, x):
 
 @case()
 def inverted(s, x):
-    return s.out(torch.linalg.solve_triangular(s.w5.tril() + 3 * torch.eye(5, dtype=x.dtype), s.a(x).t(), upper=False).t())
+    return s.out(
+        torch.linalg.solve_triangular(s.w5.tril() + 3 * torch.eye(5, dtype=x.dtype), s.a(x).t(), upper=False).t()
+    )
 
 
 @case("a.weight")
