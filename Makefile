@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-deploy check format figure screenshots docs clean
+.PHONY: help demo test test-deploy fuzz zoo check format figure screenshots docs clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -15,6 +15,12 @@ test: .venv/dev ## Run the tests, on up to four cores (ARGS="-k name" for some o
 
 test-deploy: .venv/dev ## Train over TLS on loopback, with SuperLink and SuperNodes (about a minute)
 	FEDMA_DEPLOY=1 $(BIN)/python -m pytest tests/engines/test_flower_deploy.py
+
+fuzz: .venv/dev ## Try 50,000 random programs on the unit graphs (hours; goes on where it stopped)
+	PYTHONPATH=tests $(BIN)/python -m units.fuzz 0 50000 --resume runs/fuzz.json
+
+zoo: .venv-zoo/installed ## Unit graphs of 200 public models, each in a process of its own (goes on where it stopped)
+	.venv-zoo/bin/python benchmarks/units/zoo/run.py $(ARGS)
 
 check: .venv/dev ## Lint, formatting and types
 	$(BIN)/ruff check .
@@ -38,7 +44,7 @@ docs: .venv/docs ## Build the documentation into site/; a broken link is an erro
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean: ## Remove the virtual environment and caches
-	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-zoo site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Setting up .venv (once; some minutes, as PyTorch is large) ..."
@@ -54,4 +60,10 @@ clean: ## Remove the virtual environment and caches
 .venv/docs: .venv/installed
 	@echo "Adding what the documentation needs ..."
 	$(PIP) -e '.[docs]'
+	@touch $@
+
+.venv-zoo/installed: pyproject.toml constraints.txt benchmarks/units/zoo/requirements.txt
+	@echo "Setting up .venv-zoo (once; some minutes) ..."
+	$(PYTHON) -m venv .venv-zoo
+	.venv-zoo/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r benchmarks/units/zoo/requirements.txt
 	@touch $@
