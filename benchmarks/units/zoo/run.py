@@ -52,14 +52,13 @@ def measured(name, verify=True):
     """The line of one model: groups, coverage, time, memory and what is wrong."""
     import torch
 
-    from fedma.seeds import generator
+    from fedma.seeds import generator, global_generator
     from fedma.units import units
     from units.judge import Judge
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    with torch.random.fork_rng():
-        torch.random.default_generator.manual_seed(0)
+    with global_generator(0):
         model, inputs = built(name)
     _shake(model.eval(), generator(0, "zoo", name))
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
