@@ -99,7 +99,7 @@ class Call:
     def keeps_statistics(self, mean: Value | None, variance: Value | None) -> None:
         """The operation normalises by running statistics held in these buffers."""
         if mean is not None and variance is not None:
-            names = [next(iter(value[0].sources), ("", 0))[0] for value in (mean, variance)]
+            names = [min(value[0].sources, default=("", 0))[0] for value in (mean, variance)]
             if all(names) and tuple(names) not in self.tracer.statistics:
                 self.tracer.statistics.append((names[0], names[1]))
 

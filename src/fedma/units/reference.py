@@ -21,6 +21,7 @@ from fedma.seeds import global_generators
 from fedma.units.inputs import Inputs, evaluating, given, results
 from fedma.units.paths import running
 from fedma.units.state import tensors
+from fedma.units.storages import is_plain
 
 HIGH = {
     torch.float16: torch.float64,
@@ -165,7 +166,12 @@ class _Look(TorchDispatchMode):
         return [Trace(name, where, own) for (name, where, _), own in zip(self._made, sums, strict=True)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        if not all(kind.__torch_dispatch__ is Tensor.__torch_dispatch__ for kind in types):
+            return NotImplemented  # a subclass says first what it makes of the operation
+        with torch._C.DisableTorchFunction():
+            return self._take(func, args, kwargs or {})
+
+    def _take(self, func: Any, args: Any, kwargs: Any) -> Any:
         schema = func._schema
         changes = schema.is_mutable
         view = not changes and any(result.alias_info is not None for result in schema.returns)
@@ -197,7 +203,7 @@ class _Look(TorchDispatchMode):
 def _raised(thing: Any) -> Any:
     """An argument or result in float64."""
     if isinstance(thing, Tensor):
-        return thing.to(HIGH[thing.dtype]) if thing.dtype in HIGH else thing
+        return thing.to(HIGH[thing.dtype]) if thing.dtype in HIGH and not _is_zeros(thing) else thing
     if isinstance(thing, list | tuple):
         return type(thing)(_raised(each) for each in thing)
     return _raised_kinds(thing)
@@ -215,8 +221,15 @@ def _tensors(thing: Any) -> list[Tensor]:
     return [own for own in flat if isinstance(own, Tensor)]
 
 
+def _is_zeros(tensor: Tensor) -> bool:
+    """Whether a tensor is one of zeros that take no memory, with which hardly any operation works."""
+    return tensor.layout is torch.strided and not tensor.is_nested and tensor._is_zerotensor()
+
+
 def _is_real(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.layout == torch.strided and tensor.numel() > 0
+    """Whether the numbers of a tensor can be summed."""
+    kind = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return kind and tensor.is_floating_point() and is_plain(tensor) and not tensor.is_meta and tensor.numel() > 0
 
 
 def _sums(tensor: Tensor) -> Tensor:

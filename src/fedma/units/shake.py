@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fedma.seeds import generator
-from fedma.units.inputs import Inputs
+from fedma.units.inputs import Inputs, dense
 from fedma.units.resize import copied
 from fedma.units.state import tensors
 
@@ -174,11 +174,5 @@ def _variation(one: Tensor, other: Tensor) -> float:
 
 def _plain(tensor: Tensor) -> Tensor:
     """The numbers of a tensor of any kind as float64."""
-    tensor = tensor.detach()
-    if tensor.is_nested:
-        tensor = tensor.to_padded_tensor(0.0)
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
+    tensor = dense(tensor.detach())
     return torch.view_as_real(tensor.resolve_conj()).double() if tensor.is_complex() else tensor.double()
