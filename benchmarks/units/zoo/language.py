@@ -20,11 +20,11 @@ SMALL = {
 PICTURE = {"image_size": SIZE, "patch_size": 8, "num_channels": 3}
 
 TEXT = """
-Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForMaskedLM Camembert:ForMaskedLM Canine:Model
+Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForMaskedLM Camembert:ForMaskedLM Canine:ForSequenceClassification
 ConvBert:ForMaskedLM Data2VecText:ForMaskedLM Deberta:ForMaskedLM DebertaV2:ForMaskedLM DistilBert:ForMaskedLM
 Electra:ForMaskedLM Ernie:ForMaskedLM Esm:ForMaskedLM FNet:ForMaskedLM Funnel:ForMaskedLM
 LayoutLM:ForMaskedLM MegatronBert:ForMaskedLM MobileBert:ForMaskedLM ModernBert:ForMaskedLM MPNet:ForMaskedLM
-Nystromformer:ForMaskedLM RemBert:ForMaskedLM Roberta:ForMaskedLM RoFormer:ForMaskedLM Splinter:Model
+Nystromformer:ForMaskedLM RemBert:ForMaskedLM Roberta:ForMaskedLM RoFormer:ForMaskedLM
 SqueezeBert:ForMaskedLM XLMRoberta:ForMaskedLM XLNet:LMHeadModel Yoso:ForMaskedLM Xmod:ForMaskedLM
 Arcee:ForCausalLM BioGpt:ForCausalLM Bloom:ForCausalLM CodeGen:ForCausalLM Cohere:ForCausalLM CTRL:LMHeadModel
 DeepseekV3:ForCausalLM Falcon:ForCausalLM FalconMamba:ForCausalLM Gemma:ForCausalLM Gemma2:ForCausalLM
