@@ -20,7 +20,8 @@ SMALL = {
 PICTURE = {"image_size": SIZE, "patch_size": 8, "num_channels": 3}
 
 TEXT = """
-Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForMaskedLM Camembert:ForMaskedLM Canine:ForSequenceClassification
+Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForMaskedLM Camembert:ForMaskedLM
+Canine:ForSequenceClassification
 ConvBert:ForMaskedLM Data2VecText:ForMaskedLM Deberta:ForMaskedLM DebertaV2:ForMaskedLM DistilBert:ForMaskedLM
 Electra:ForMaskedLM Ernie:ForMaskedLM Esm:ForMaskedLM FNet:ForMaskedLM Funnel:ForMaskedLM
 LayoutLM:ForMaskedLM MegatronBert:ForMaskedLM MobileBert:ForMaskedLM ModernBert:ForMaskedLM MPNet:ForMaskedLM
@@ -62,7 +63,8 @@ MORE = {
     "Funnel": {"block_sizes": [1, 1], "d_head": 4, "num_decoder_layers": 1},
     "Rwkv": {"attention_hidden_size": 16, "context_length": 16},
     "Xmod": {"languages": ["en"], "default_language": "en"}, "XLNet": {"d_head": 4},
-    "FNet": {"tpu_short_seq_length": LENGTH}, "Nystromformer": {"num_landmarks": LENGTH, "segment_means_seq_len": LENGTH},
+    "FNet": {"tpu_short_seq_length": LENGTH},
+    "Nystromformer": {"num_landmarks": LENGTH, "segment_means_seq_len": LENGTH},
     "Yoso": {"use_expectation": True}, "Falcon": {"new_decoder_architecture": False},
     "Deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 8},
     "DebertaV2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 8},
