@@ -89,7 +89,7 @@ class Client:
         """
         name = ("client", self.number, *ask.name)
         sent = privacy.applied(reply.weights, ask.weights, seed=self.seed, name=name)
-        for _, variance in self.graph.statistics:
+        for variance in self.graph.variances:
             if variance in sent:
                 sent[variance] = sent[variance].clamp(min=0)
         even = (torch.arange(self.classes) + len(self)) // self.classes

@@ -17,7 +17,7 @@ from fedma.units import UnitGraph, Weights
 from fedma.units import weights as weights_of
 from fedma.units.layout import Widths
 
-Kind = Literal[
+FaultKind = Literal[
     "not asked", "replayed", "duplicate", "names", "shape", "type", "values", "class counts", "metrics", "size", "norm"
 ]
 
@@ -76,7 +76,7 @@ class Fault:
     """A reply that was refused: whose, what kind of fault, and all that is known of it."""
 
     client: int
-    kind: Kind
+    kind: FaultKind
     found: str
 
     def __str__(self) -> str:
@@ -183,14 +183,13 @@ def _shapes(reply: Reply, ask: Ask, expected: Expected) -> str | None:
 
 
 def _values(reply: Reply, ask: Ask, expected: Expected) -> str | None:
-    variances = {variance for _, variance in expected.graph.statistics}
     for name, tensor in reply.weights.items():
         if not _finite(tensor):
             return (
                 f"sent {name!r} with values that are not finite: its training diverged; "
                 "lower the learning rate (lr), or look at its data"
             )
-        if name in variances and bool((tensor < 0).any()):
+        if name in expected.graph.variances and bool((tensor < 0).any()):
             return f"sent {name!r}, running variances, with values below zero"
     return None
 
@@ -228,7 +227,7 @@ def _size(reply: Reply, ask: Ask, expected: Expected) -> str | None:
     return f"sent a message of {reply.bytes} bytes where at most {most} were expected"
 
 
-_TESTS: Mapping[Kind, Callable[[Reply, Ask, Expected], str | None]] = {
+_TESTS: Mapping[FaultKind, Callable[[Reply, Ask, Expected], str | None]] = {
     "replayed": _replayed,
     "names": _names,
     "type": _types,
@@ -243,7 +242,6 @@ _TESTS: Mapping[Kind, Callable[[Reply, Ask, Expected], str | None]] = {
 
 def out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
     """The faults of replies whose parameters or running statistics are far larger than the median client's."""
-    statistics = {name for pair in graph.statistics for name in pair}
     seen = {reply.client: reply.metrics["samples_seen"] for reply in replies}
     longer = {
         client: max(1.0, samples / (usual(list(seen.values())) or samples or 1)) for client, samples in seen.items()
@@ -251,7 +249,9 @@ def out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
     faults: dict[int, Fault] = {}
     for what, chosen in (("parameters", False), ("running statistics", True)):
         sizes = {
-            reply.client: root_mean_square([t for n, t in reply.weights.items() if (n in statistics) == chosen])
+            reply.client: root_mean_square(
+                [t for n, t in reply.weights.items() if (n in graph.statistics_names) == chosen]
+            )
             for reply in replies
         }
         middle = usual(list(sizes.values()))

@@ -20,7 +20,7 @@ from fedma.units.shake import SPREADS, difference, in_double, perturbed, roused
 from fedma.units.state import load, tensors
 from fedma.units.transcript import Transcript, constants, transcribe
 
-EXACT = {torch.float64: 1e-9, torch.float32: 1e-4}
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 """How far outputs may differ where factors were moved into the weights: rounding, by the dtype they are computed in."""
 SPOILT = 1e8
 """A weight of this size is none that training gives."""
@@ -289,7 +289,7 @@ def _check_factors(first: _Model, other: _Model, factors: Factors, inputs: Input
     load(pair[0], scaled(weights, factors))
     found = [outputs(model, in_double(inputs)) for model in pair]
     kinds = {tensor.dtype for each in found for tensor in each}
-    exact = EXACT[torch.float64 if kinds == {torch.float64} else torch.float32]
+    exact = ROUNDING[torch.float64 if kinds == {torch.float64} else torch.float32]
     if (gap := difference(found[0], found[1])) > exact:
         named = ", ".join(f"{name!r} × {factor:g}" for name, factor in factors.items())
         raise GraphError(

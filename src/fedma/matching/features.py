@@ -114,10 +114,9 @@ def output_axis(graph: UnitGraph, tensor: str) -> int | None:
 
 def _places(graph: UnitGraph, group: str) -> dict[str, list[Place]]:
     """Where a group stands, by tensor, without running statistics."""
-    statistics = {name for pair in graph.statistics for name in pair}
     places: dict[str, list[Place]] = {}
     for place in graph.places(group):
-        if place.tensor not in statistics:
+        if place.tensor not in graph.statistics_names:
             places.setdefault(place.tensor, []).append(place)
     return places
 

@@ -86,7 +86,9 @@ def _in_global_order(
     """The models in the global order, their assignments, and the global widths."""
     entry = matcher.entry
     if entry.by_steps:
-        return _matched(models, graph, widths, shares, matcher, class_counts, tries=tries)
+        return _matched(
+            models, graph, widths=widths, shares=shares, matcher=matcher, class_counts=class_counts, tries=tries
+        )
     found = entry.call(models, graph, widths=widths, seed=matcher.seed, **matcher.options)
     if not entry.assigns:
         return found, {}, widths[0]
@@ -100,11 +102,11 @@ def _in_global_order(
 def _matched(
     models: Sequence[Weights],
     graph: UnitGraph,
+    *,
     widths: Sequence[Widths],
     shares: Sequence[float],
     matcher: Matcher,
     class_counts: Tensor | None,
-    *,
     tries: int,
 ) -> tuple[list[Weights], Assignments, Widths]:
     """The models in the global order, matched step by step; the assignments; the global widths."""

@@ -93,7 +93,6 @@ def _completed(graph: UnitGraph, found: Mapping[str, Collection[str]]) -> list[t
     """
     made = {group: number for number, group in enumerate(blocks_first(graph))}
     order = dict(made)
-    reads = {tensor for tensor, _ in graph.incoming}
     result: list[list[str]] = [[] for _ in range(len(order) + 1)]
     before = 0
     for tensor in graph.layouts:
@@ -101,7 +100,7 @@ def _completed(graph: UnitGraph, found: Mapping[str, Collection[str]]) -> list[t
         own = graph.made_by(tensor)
         if not own and output_axis(graph, tensor) is None:
             own = {group for group in groups if tensor in found[group]}
-        if tensor not in reads:
+        if tensor not in graph.reading:
             step = max((made[group] for group in groups), default=before)
         elif own:
             step = max(order[group] for group in groups)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-Source = tuple[str, int]
+TensorAxis = tuple[str, int]
 """One axis of one of the model's own tensors: (name, axis)."""
 
 BAKED = "number of blocks, or their size, fixed by a view"
@@ -60,7 +60,7 @@ class Symbol:
     """What one axis of a tensor carries; `sources` are the parameter axes it is a view of."""
 
     segments: Segments
-    sources: frozenset[Source] = field(default=frozenset())
+    sources: frozenset[TensorAxis] = field(default=frozenset())
 
     @property
     def size(self) -> int:
@@ -68,7 +68,7 @@ class Symbol:
         return sum(_size(segment) for segment in self.segments)
 
 
-def leaf(size: int, *, pinned: str = "", held: str = "", sources: Iterable[Source] = ()) -> Symbol:
+def leaf(size: int, *, pinned: str = "", held: str = "", sources: Iterable[TensorAxis] = ()) -> Symbol:
     """A symbol of its own for an axis of this length."""
     return Symbol(((Leaf(size, pinned=pinned, held=held),),), frozenset(sources))
 
@@ -310,5 +310,5 @@ def _pin_all(segments: Segments, why: str) -> None:
             unit.pinned = unit.pinned or why
 
 
-def _sources(symbols: Iterable[Symbol]) -> frozenset[Source]:
+def _sources(symbols: Iterable[Symbol]) -> frozenset[TensorAxis]:
     return frozenset().union(*(symbol.sources for symbol in symbols))

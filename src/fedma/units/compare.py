@@ -24,7 +24,7 @@ ORDERS = frozenset({"t", "transpose", "permute"})
 """Operations that change the order of axes."""
 COMMUTES = frozenset({"add", "mul"})
 """Operations whose two operands may change places."""
-SILENT = frozenset({"memory_format", "device", "layout", "pin_memory", "non_blocking", "generator", "dtype", "copy"})
+VALUELESS = frozenset({"memory_format", "device", "layout", "pin_memory", "non_blocking", "generator", "dtype", "copy"})
 """Arguments that say where and how a result lies, not what it is; its dtype is compared as such."""
 SIZES = frozenset(
     {"size", "sizes", "normalized_shape", "split_size", "split_sizes", "C", "N", "HxW", "shape"}
@@ -268,7 +268,7 @@ class _Numbering:
 
     def _counts(self, line: Line, name: str) -> bool:
         """Whether an argument says what the result is."""
-        if name in SILENT or (line.name, name) in GRADIENTS or (self.loose and name in SIZES):
+        if name in VALUELESS or (line.name, name) in GRADIENTS or (self.loose and name in SIZES):
             return False
         idle, training = IDLE.get(line.name, ("", ""))
         return name != idle or bool(line.args.get(training))

@@ -83,6 +83,21 @@ class UnitGraph:
         """Units per group."""
         return {name: group.size for name, group in self.groups.items()}
 
+    @cached_property
+    def statistics_names(self) -> frozenset[str]:
+        """The names of all running means and variances."""
+        return frozenset(name for pair in self.statistics for name in pair)
+
+    @cached_property
+    def variances(self) -> tuple[str, ...]:
+        """The names of the running variances, in the order of `statistics`."""
+        return tuple(variance for _, variance in self.statistics)
+
+    @cached_property
+    def reading(self) -> frozenset[str]:
+        """The names of all tensors that sum over some axis: the weights of layers."""
+        return frozenset(name for name, _ in self.incoming)
+
     @property
     def per(self) -> dict[str, tuple[str, ...]]:
         """The block groups of every group that is ordered separately inside blocks."""
@@ -153,7 +168,6 @@ class UnitGraph:
         Raises:
             GraphError: a tensor is of another shape than its layout has at the widths of `maps`.
         """
-        variances = {variance for _, variance in self.statistics}
         wide: Weights = {}
         for name, tensor in weights.items():
             if not self.groups_of(name) & set(maps):
@@ -164,7 +178,7 @@ class UnitGraph:
                 raise GraphError(
                     f"tensor {name!r} has shape {tuple(tensor.shape)}, its layout at these widths {narrow}"
                 )
-            shape, filler = self.shape(name, widths), float(name in variances)
+            shape, filler = self.shape(name, widths), float(name in self.variances)
             wide[name] = layout.put(tensor, self.index(name, maps, widths), shape, filler)
         return wide
 
@@ -257,11 +271,10 @@ class UnitGraph:
     @property
     def coverage(self) -> float:
         """Share of the entries that move with some group, of all tensors but constants and running statistics."""
-        aside = {name for pair in self.statistics for name in pair}
         moving = total = 0.0
         for name, axes in self.layouts.items():
             constant = all(self.fixed.get((name, a)) == "constant" for a in range(len(axes)))
-            if name not in aside and not constant:
+            if name not in self.statistics_names and not constant:
                 size = math.prod(layout.extent(axis, {}) for axis in axes)
                 still = math.prod(
                     layout.extent(tuple(s for s in axis if not layout.groups_of(((s,),))), {}) for axis in axes

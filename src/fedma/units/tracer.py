@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedma.errors import PinnedWarning
-from fedma.units.axes import Leaf, Misfit, Source, Symbol, leaf, leaves, pin, unify
+from fedma.units.axes import Leaf, Misfit, Symbol, TensorAxis, leaf, leaves, pin, unify
 from fedma.units.call import Call, Mix, NoRule
 from fedma.units.registry import Rule, bound_arguments, find, name_of
 from fedma.units.registry import names as words
@@ -37,8 +37,8 @@ class Tracer:
         self.owned: dict[str, Value] = {}
         self.seen: list[Value] = []
         self.mixes: list[Mix] = []
-        self.incoming: set[Source] = set()
-        self.outgoing: set[Source] = set()
+        self.incoming: set[TensorAxis] = set()
+        self.outgoing: set[TensorAxis] = set()
         self.statistics: list[tuple[str, str]] = []
         self.used: dict[str, None] = {}
         self.warned: set[str] = set()

@@ -36,7 +36,7 @@ WORST = {True: 1e-6, False: 1e-3}
 DRAWS = 2
 """How many orders are tried: one on each set of inputs."""
 FIXED = "its size is fixed in the model"
-SILENT = 1e-13
+NOTHING = 1e-13
 """A gradient this much smaller than the largest is none."""
 MOST = 7
 """By how many units groups are widened at most in a first draw."""
@@ -209,7 +209,7 @@ class Trial:
             return set()
         sizes = {name: float(gradient.abs().max()) for name, gradient in found.items() if gradient.numel()}
         largest = max(sizes.values(), default=0.0)
-        heard = {name for name, size in sizes.items() if not size <= SILENT * largest}
+        heard = {name for name, size in sizes.items() if not size <= NOTHING * largest}
         return {n for n in graph.groups if largest and not any(place.tensor in heard for place in graph.places(n))}
 
     def _moved(self, graph: UnitGraph, orders: Mapping[str, Tensor], widths: Mapping[str, int]) -> nn.Module:

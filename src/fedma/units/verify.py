@@ -22,7 +22,7 @@ __all__ = ["Trial", "check", "difference", "in_double", "shaken", "verified"]
 
 BROKEN = "breaks the permutation law"
 WRONG = "a rule for one of its operations is wrong, or one of its places is missing"
-SILENT = "nothing of it reaches the outputs on these inputs, so it cannot be verified; give others for which it counts"
+UNHEARD = "nothing of it reaches the outputs on these inputs, so it cannot be verified; give others for which it counts"
 ROUSINGS = 3
 """How many times a model in which something sleeps gets other numbers."""
 UNPROVEN = "not verified: the model gives other outputs every time"
@@ -64,7 +64,7 @@ def _asleep(graph: UnitGraph, trial: Trial) -> dict[str, str]:
         if other is not None:
             wrong |= _breaking(graph, other)
             silent &= other.silent(graph)
-    return dict.fromkeys(sorted(silent), SILENT) | wrong
+    return dict.fromkeys(sorted(silent), UNHEARD) | wrong
 
 
 def _breaking(graph: UnitGraph, trial: Trial) -> dict[str, str]:
@@ -124,7 +124,7 @@ def check(graph: UnitGraph, model: nn.Module, inputs: Inputs) -> None:
     if trial.permuted(graph, graph.groups) and trial.unsteady:
         raise GraphError("the model gives other outputs every time, in evaluation mode too: nothing can be verified")
     wrong = _breaking(graph, trial) or _asleep(graph, trial) or dict(_unseen(graph, trial))
-    for name, why in ((name, why) for name, why in wrong.items() if why != SILENT):
+    for name, why in ((name, why) for name, why in wrong.items() if why != UNHEARD):
         raise GraphError(f"group {name} is wrong: {why}; its places are {_places(graph, name)}")
 
 

@@ -31,13 +31,12 @@ def can_fit(graph: UnitGraph, group: str) -> bool:
     entry for each unit. It cannot where a layer or group norm follows, where streams are added, or where something else
     scales the units. Nor can it where units are multiplied with each other, in recurrent layers and inside blocks.
     """
-    reading = {tensor for tensor, _ in graph.incoming}
     makers = {place.tensor for place in graph.places(group) if place.role == "out"}
     readers = {place.tensor for place in graph.places(group) if place.role == "in"}
-    weights = reading & makers
+    weights = graph.reading & makers
     known = {f"{name.rpartition('.')[0]}.bias".removeprefix(".") for name in weights}
     known |= {f"{norm}.{name}" for norm in _norms(graph, group) for name in _NORM}
-    norms = [variance for _, variance in graph.statistics if group in graph.groups_of(variance)]
+    norms = [variance for variance in graph.variances if group in graph.groups_of(variance)]
     inside = graph.groups[group].per or any(group in other.per for other in graph.groups.values())
     return (
         graph.groups[group].growable
@@ -72,8 +71,7 @@ def drives(
     norms = _norms(graph, group)
     if not norms:
         return [incoming(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)], None
-    reading = {tensor for tensor, _ in graph.incoming}
-    weight = [name for name in names if name in reading]
+    weight = [name for name in names if name in graph.reading]
     rows = [incoming(c, graph, group, names=weight, widths=w) for c, w in zip(clients, widths, strict=True)]
     scale = f"{norms[0]}.weight"
     return rows, [c[scale] if scale in c else torch.ones(len(r)) for c, r in zip(clients, rows, strict=True)]
@@ -149,7 +147,7 @@ def _scaled(rows: Tensor, scale: Tensor) -> Tensor:
 
 def _norms(graph: UnitGraph, group: str) -> list[str]:
     """The paths of the normalisations by running statistics over this group."""
-    return [variance.rpartition(".")[0] for _, variance in graph.statistics if group in graph.groups_of(variance)]
+    return [variance.rpartition(".")[0] for variance in graph.variances if group in graph.groups_of(variance)]
 
 
 def slot_means(rows: Sequence[Tensor], assignments: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
