@@ -14,12 +14,12 @@ import torch
 from fedma.engines.pool import cores, end_with
 from fedma.errors import EngineError
 
-Outcome = TypeVar("Outcome")
+Returned = TypeVar("Returned")
 
 
 def side_by_side(
-    jobs: int, function: Callable[..., Outcome], arguments: Sequence[tuple[Any, ...]]
-) -> Generator[Outcome, None, None]:
+    jobs: int, function: Callable[..., Returned], arguments: Sequence[tuple[Any, ...]]
+) -> Generator[Returned, None, None]:
     """The results, as they come.
 
     What one call raises, or an interrupt, ends the others where they are; processes end with this one too.
@@ -51,7 +51,7 @@ def side_by_side(
 _ended = threading.Event()
 
 
-def _call(function: Callable[..., Outcome], arguments: tuple[Any, ...]) -> Outcome:
+def _call(function: Callable[..., Returned], arguments: tuple[Any, ...]) -> Returned:
     """A process that is to end may have been sent another call before."""
     if _ended.is_set():
         raise KeyboardInterrupt
