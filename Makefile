@@ -17,7 +17,8 @@ test-deploy: .venv/dev ## Train over TLS on loopback, with SuperLink and SuperNo
 	FEDMA_DEPLOY=1 $(BIN)/python -m pytest tests/engines/test_flower_deploy.py
 
 fuzz: .venv/dev ## Try 50,000 random programs on the unit graphs (hours; goes on where it stopped)
-	PYTHONPATH=tests $(BIN)/python -m units.fuzz 0 50000 --resume runs/fuzz.json
+	@mkdir -p runs
+	PYTHONPATH=tests $(BIN)/python -m units.fuzz 0 50000 --keep --resume runs/fuzz.json
 
 zoo: .venv-zoo/installed ## Unit graphs of 200 public models, each in a process of its own (goes on where it stopped)
 	.venv-zoo/bin/python benchmarks/units/zoo/run.py $(ARGS)

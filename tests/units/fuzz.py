@@ -20,8 +20,8 @@ from units.programs import Forward, Writer, by_seed
 STEPS, BATCH = 8, 100
 FAILURES = ("wrong", "ungrown", "crashed")
 """Outcomes that no program may have; "ungrown" is a group marked as growable that is not."""
-REGRESSIONS = Path(__file__).with_name("programs.txt")
-"""Seeds of programs that failed once."""
+REGRESSIONS = Path(__file__).with_name("programs.jsonl")
+"""Programs that failed once, cut short."""
 
 
 def program(seed):
@@ -96,8 +96,8 @@ def _apart(text):
     return [part for part in [*parts, last.strip()] if part]
 
 
-def run(first, last, *, verify=True, skip=None):
-    """Tries the programs of these seeds; prints each failure cut short, and gives the counts."""
+def run(first, last, *, verify=True, skip=None, keep=True):
+    """Tries the programs of these seeds; prints each failure cut short, keeps it, and gives the counts."""
     counts = Counter()
     for seed in range(first, last):
         model, x = program(seed)
@@ -106,25 +106,26 @@ def run(first, last, *, verify=True, skip=None):
         outcome = tried(model, x, verify=verify)[0]
         counts[outcome] += 1
         if outcome in FAILURES:
-            if verify:
-                keep(seed, outcome)
-            show(seed, outcome, cut(model, x, outcome, verify=verify), x, verify=verify)
+            line = written(cut(model, x, outcome, verify=verify), x, seed, outcome)
+            print(f"--- {line['seed']} {outcome} {line['x']} {line['shapes']}\n{line['text']}", flush=True)
+            if keep and json.dumps(line) not in REGRESSIONS.read_text():
+                with REGRESSIONS.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
     return counts
 
 
-def keep(seed, outcome):
-    """Adds a seed to those that are tried in every test run."""
-    line = f"{seed} {outcome}\n"
-    if line not in REGRESSIONS.read_text():
-        with REGRESSIONS.open("a") as file:
-            file.write(line)
+def written(model, x, seed, outcome):
+    """A program as data: it outlives the generator that wrote it."""
+    shapes = {name: list(tensor.shape) for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    return {"seed": seed, "outcome": outcome, "x": list(x.shape), "shapes": shapes, "text": model.text}
 
 
-def show(seed, outcome, small, x, *, verify):
-    """Prints a program that fails."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in small.named_parameters()}
-    why = tried(small, x, verify=verify)[1]
-    print(f"--- seed {seed} {outcome} x{tuple(x.shape)} {shapes}\n{small.text}\n# {why}", flush=True)
+def read(line):
+    """The model and the input of a program that was written down."""
+    random = generator(0, "program", line["text"])
+    tensors = {name: torch.randn(shape, generator=random) * 0.7 for name, shape in line["shapes"].items()}
+    own = [{name: tensor for name, tensor in tensors.items() if name.startswith(kind)} for kind in "pq"]
+    return Forward(line["text"], *own), torch.randn(line["x"], generator=random)
 
 
 def main():
@@ -133,6 +134,7 @@ def main():
     parser.add_argument("last", type=int)
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="try what tracing alone finds")
     parser.add_argument("--skip", type=re.compile, help="leave out programs with lines like this")
+    parser.add_argument("--keep", action="store_true", help="let every test run try the failures")
     parser.add_argument("--resume", type=Path, help="a file that remembers how far it came")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -142,7 +144,7 @@ def main():
     counts.update(done.get("counts", {}))
     for first in range(done["next"], given.last, BATCH):
         last = min(first + BATCH, given.last)
-        counts += run(first, last, verify=given.verify, skip=given.skip)
+        counts += run(first, last, verify=given.verify, skip=given.skip, keep=given.keep)
         if given.resume:
             given.resume.write_text(json.dumps({"next": last, "counts": dict(counts)}))
     print(dict(counts), f"{time.process_time() - start:.1f} s", file=sys.stderr)

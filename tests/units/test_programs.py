@@ -1,15 +1,17 @@
 """Random programs: whatever a forward is put together from, no unit group is wrong."""
 
+import json
+
 import hypothesis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from units.fuzz import FAILURES, REGRESSIONS, STEPS, program, tried
+from units.fuzz import FAILURES, REGRESSIONS, STEPS, program, read, tried
 from units.programs import Writer
 
 PARTS, PROGRAMS = 8, 2000
-SEEDS = [int(line.split()[0]) for line in REGRESSIONS.read_text().splitlines() if line and line[0].isdigit()]
+FAILED_ONCE = [json.loads(line) for line in REGRESSIONS.read_text().splitlines()]
 
 
 @st.composite
@@ -43,7 +45,7 @@ def test_no_program_that_hypothesis_writes_has_a_wrong_group(written):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", SEEDS)
-def test_what_failed_once_is_right(seed):
-    outcome, why, _ = tried(*program(seed))
-    assert outcome not in FAILURES, why
+@pytest.mark.parametrize("line", FAILED_ONCE, ids=lambda line: f"{line['seed']}-{line['outcome']}")
+def test_what_failed_once_is_right(line):
+    outcome, why, _ = tried(*read(line))
+    assert outcome not in FAILURES, f"{why}\n{line['text']}"

@@ -4,7 +4,7 @@ import torch
 
 from fedma.seeds import generator
 
-WORDS, LENGTH, SIZE = 32, 7, 32
+WORDS, LENGTH, SIZE = 32, 16, 32
 SMALL = {
     "vocab_size": WORDS, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "use_cache": False,
     "hidden_size": 16, "d_model": 16, "n_embd": 16, "dim": 16, "embed_dim": 16, "emb_dim": 16, "embedding_size": 16,
@@ -20,11 +20,12 @@ SMALL = {
 PICTURE = {"image_size": SIZE, "patch_size": 8, "num_channels": 3}
 
 TEXT = """
-Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForMaskedLM Camembert:ForMaskedLM Canine:Model
+Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForMaskedLM Camembert:ForMaskedLM
+Canine:ForSequenceClassification
 ConvBert:ForMaskedLM Data2VecText:ForMaskedLM Deberta:ForMaskedLM DebertaV2:ForMaskedLM DistilBert:ForMaskedLM
-Electra:ForMaskedLM Ernie:ForMaskedLM Esm:ForMaskedLM FNet:ForMaskedLM Funnel:ForMaskedLM IBert:ForMaskedLM
+Electra:ForMaskedLM Ernie:ForMaskedLM Esm:ForMaskedLM FNet:ForMaskedLM Funnel:ForMaskedLM
 LayoutLM:ForMaskedLM MegatronBert:ForMaskedLM MobileBert:ForMaskedLM ModernBert:ForMaskedLM MPNet:ForMaskedLM
-Nystromformer:ForMaskedLM RemBert:ForMaskedLM Roberta:ForMaskedLM RoFormer:ForMaskedLM Splinter:Model
+Nystromformer:ForMaskedLM RemBert:ForMaskedLM Roberta:ForMaskedLM RoFormer:ForMaskedLM
 SqueezeBert:ForMaskedLM XLMRoberta:ForMaskedLM XLNet:LMHeadModel Yoso:ForMaskedLM Xmod:ForMaskedLM
 Arcee:ForCausalLM BioGpt:ForCausalLM Bloom:ForCausalLM CodeGen:ForCausalLM Cohere:ForCausalLM CTRL:LMHeadModel
 DeepseekV3:ForCausalLM Falcon:ForCausalLM FalconMamba:ForCausalLM Gemma:ForCausalLM Gemma2:ForCausalLM
@@ -62,10 +63,12 @@ MORE = {
     "Funnel": {"block_sizes": [1, 1], "d_head": 4, "num_decoder_layers": 1},
     "Rwkv": {"attention_hidden_size": 16, "context_length": 16},
     "Xmod": {"languages": ["en"], "default_language": "en"}, "XLNet": {"d_head": 4},
-    "FNet": {"tpu_short_seq_length": LENGTH}, "Nystromformer": {"num_landmarks": 7, "segment_means_seq_len": 7},
+    "FNet": {"tpu_short_seq_length": LENGTH},
+    "Nystromformer": {"num_landmarks": LENGTH, "segment_means_seq_len": LENGTH},
     "Yoso": {"use_expectation": True}, "Falcon": {"new_decoder_architecture": False},
-    "Deberta": {"relative_attention": True},
-    "DebertaV2": {"relative_attention": True}, "Phi3": {"rope_scaling": None}, "Phi": {"partial_rotary_factor": 1.0},
+    "Deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 8},
+    "DebertaV2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 8},
+    "Phi3": {"rope_scaling": None}, "Phi": {"partial_rotary_factor": 1.0},
     "RemBert": {"input_embedding_size": 16, "output_embedding_size": 16},
     "SwitchTransformers": {"num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1},
     "ConvNext": {"hidden_sizes": [8, 12], "depths": [1, 1], "num_stages": 2},
