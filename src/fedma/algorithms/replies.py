@@ -44,7 +44,7 @@ class Expected:
 
     @classmethod
     def of(cls, template: nn.Module, graph: UnitGraph, *, classes: int) -> "Expected":
-        """What is known of the replies in a federation whose models are like this one."""
+        """What correct replies look like, in a federation with models like this one."""
         return cls(graph, {name: tensor.dtype for name, tensor in weights_of(template).items()}, classes)
 
     def parameters(self, widths: Widths) -> int:
@@ -86,10 +86,10 @@ class Fault:
 def sift(asks: Sequence[Ask], replies: Sequence[Reply], expected: Expected) -> tuple[list[Reply], list[Fault]]:
     """The replies that can be used, in the order of the asks, and what is wrong with the others.
 
-    Of several good replies of one client the first counts. A client that has not replied has no fault.
+    If a client sends several good replies, the first counts. A client that has not replied has no fault.
 
     A reply is refused if its parameters, or its running statistics, are more than 30 times as large as the median
-    client's (root mean square): it would outweigh all others. `fedma.matching.bad_clients` refuses units likewise.
+    client's (root mean square): it would outweigh all others. `fedma.matching.bad_clients` has the same rule for units.
     The bound grows with the samples that a client has seen, relative to the median client. Weights that start at zero
     grow with training.
     """
@@ -290,6 +290,6 @@ def _number(value: object) -> bool:
 
 
 def _short(value: object) -> str:
-    """The beginning of what a client sent, for a message."""
+    """The beginning of a client's reply, to be quoted in a message."""
     text = repr(value) if not isinstance(value, str) else value
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -37,7 +37,7 @@ class FedAvgM(FedAvg):
         server_momentum: how much of the sum before is kept, in [0, 1).
 
     Source: Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
-        Classification", 2019, section 4 (v ← βv + Δw, w ← w − v, β = 0.9).
+        Classification", 2019, section 4: v ← βv + Δw, w ← w − v, β = 0.9.
     """
 
     server_lr: float = 1.0

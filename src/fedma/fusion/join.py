@@ -168,8 +168,8 @@ def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
 
     Raises:
         GraphError: the models compute different functions with the same weights.
-        InputError: the matcher coupled units and so moved none, a model was left out of the fusion, or a model would
-            have to grow in a group that cannot.
+        InputError: the matcher coupled units, a model was left out of the fusion, or a group would have to grow but
+            cannot.
     """
     models = list_of(models)
     if fusion.excluded or (fusion.graph.groups and not fusion.assignments):

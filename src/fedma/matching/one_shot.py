@@ -138,7 +138,7 @@ def _best(
 ) -> tuple[Assignments, list[Weights]]:
     """One step's matching, and each model's weights on its units fitted to the slots, where that can be done.
 
-    Of several tries, each with its own order of the clients, the one whose slots explain most of what was read.
+    Several client orders are tried. The matching whose slots best explain the next layers' inputs is kept.
     """
     match = partial(match_step, models, graph, step, widths=widths, class_counts=counts)
     if not tries or len(step.groups) != 1 or not can_fit(graph, step.groups[0]):

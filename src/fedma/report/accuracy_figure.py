@@ -31,10 +31,10 @@ MARKERS = 12
 """The most markers on one line, the last always among them."""
 
 STYLES = {method.name: method.style for method in (*METHODS, LOCAL) if method.style}
-"""Colour (Okabe and Ito's, told apart by the colour-blind), marker and dashes of each method."""
+"""Colour (from Okabe and Ito's palette for the colour-blind), marker and dashes of each method."""
 
 OTHERS = (("#B8860B", "X", "-"), ("#882255", "v", "-"), ("#44AA99", "<", "-"))
-"""For methods that have no style of their own, in turn."""
+"""Styles for all other methods, in turn."""
 
 
 def _amount(x: float, against: str) -> str:
@@ -45,7 +45,7 @@ def _amount(x: float, against: str) -> str:
 
 @dataclass(frozen=True)
 class Curve:
-    """What one method contributes to a panel; where it sends nothing, a level to compare with."""
+    """What one method contributes to a panel; if it sends nothing, a level for comparison."""
 
     name: str
     points: list[Point]

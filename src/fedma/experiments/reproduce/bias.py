@@ -1,7 +1,7 @@
 """Data bias (the paper's figure 4): colour tells the class in training, and not in the test.
 
-Two clients, each with one domain, or each with the classes that one domain dominates; against training on all the
-skewed data, and on what is better made.
+Two clients have one domain each, or the classes that one domain dominates. They are compared with training on all the
+skewed data, on balanced data and on oversampled data.
 """
 
 from dataclasses import replace

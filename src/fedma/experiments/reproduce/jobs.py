@@ -20,9 +20,9 @@ Returned = TypeVar("Returned")
 def side_by_side(
     jobs: int, function: Callable[..., Returned], arguments: Sequence[tuple[Any, ...]]
 ) -> Generator[Returned, None, None]:
-    """The results, as they come.
+    """The results, in the order in which calls finish.
 
-    What one call raises, or an interrupt, ends the others where they are; processes end with this one too.
+    If a call raises, or on an interrupt, all other calls are stopped. Processes end with this process too.
 
     Args:
         jobs: calls at a time; they share the processor's cores.

@@ -114,7 +114,7 @@ def fitted(
 
 def read_products(readers: Weights, graph: UnitGraph, group: str, *, widths: Widths) -> Tensor:
     """Products of the weights with which the next layers read two units, summed over all that they make: units × units,
-    float64. Its inner product with a covariance of the units is the variance of what is read.
+    float64. Its inner product with a covariance of the units is the variance of the next layers' inputs.
     """
     total = torch.zeros(widths[group], widths[group], dtype=torch.float64)
     for place in graph.places(group):
@@ -127,14 +127,14 @@ def read_products(readers: Weights, graph: UnitGraph, group: str, *, widths: Wid
 
 
 def unexplained(read: Tensor, *, own: Tensor, missed: Tensor) -> float:
-    """The share of what the next layers read from a client's units that the slots do not give.
+    """The share of the next layers' inputs from a client's units that the slots do not reproduce.
 
     In [0, 1] up to the ridge, a variance under the inputs of `fit`; comparable between matchings of the same units.
 
     Args:
-        read: the client's, from `read_products`.
-        own: the units' `covariance` among themselves.
-        missed: that of what the slots, combined, miss of them: `Combination.missed`.
+        read: the client's `read_products`.
+        own: the `covariance` of the units.
+        missed: the covariance of the part of the units that combined slots miss: `Combination.missed`.
     """
     whole = float((own * read).sum())
     return float((missed * read).sum()) / whole if whole else 0.0
@@ -176,17 +176,17 @@ class Combination:
     among: Tensor
 
     def missed(self, own: Tensor) -> Tensor:
-        """The covariance of what it misses of the units, theirs being `own`: units × units."""
+        """The covariance of the part of the units that it misses: units × units. `own` is the units' covariance."""
         cross = self.matrix @ self.cross.T
         return own - cross - cross.T + self.matrix @ self.among @ self.matrix.T
 
 
 class Target:
-    """The slots, as what clients' units are fitted to.
+    """The slots, to which clients' units are fitted.
 
     Attributes:
         rows: slots × features, float64.
-        among: their `covariance` among themselves.
+        among: the `covariance` of the slots.
     """
 
     def __init__(self, rows: Tensor, *, ridge: float = RIDGE) -> None:
