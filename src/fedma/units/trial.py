@@ -33,6 +33,8 @@ ROUNDED = 50.0
 """How many times what the last digits of all weights do counts as none."""
 WORST = {True: 1e-6, False: 1e-3}
 """Largest difference that may count as none at all, in float64 and in the model's own precision."""
+WAYS = ((True, True), (False, True), (True, False), (False, False))
+"""How models run: in float64 or not, watched or not; the first in which the model does."""
 DRAWS = 2
 """How many orders are tried: one on each set of inputs."""
 FIXED = "its size is fixed in the model"
@@ -65,17 +67,21 @@ class Trial:
     Attributes:
         model: the copy; it is never run itself, only copies of it.
         double: whether everything is computed in float64; else in the model's own precision.
+        watched: whether every operation is seen; some models run only if nobody looks.
         cases: the given inputs, and where the model runs with them, others.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self._last: tuple[tuple[frozenset[str], int], Pass] | None = None
-        self.double = True
-        try:
-            self._begin(model, in_double(inputs))
-        except Exception:
-            self.double = False
-            self._begin(model, inputs)
+        fault: Exception | None = None
+        for self.double, self.watched in WAYS:
+            try:
+                return self._begin(model, in_double(inputs) if self.double else inputs)
+            except Exception as error:
+                fault = error
+        if isinstance(fault, GraphError):
+            raise fault
+        raise GraphError(f"{type(model).__name__} runs, but a copy of it does not ({_line(fault)})") from fault
 
     def _begin(self, model: nn.Module, inputs: Inputs) -> None:
         """Shake the model, less where that alone makes numbers of no meaning, and run it on given and other inputs."""
@@ -106,7 +112,7 @@ class Trial:
         return None
 
     def _run(self, model: nn.Module, inputs: Inputs, *, traced: bool = False) -> Pass:
-        return forward(model, inputs, double=self.double, traced=traced)
+        return forward(model, inputs, double=self.double, traced=traced, watched=self.watched)
 
     def roused(self, seed: int) -> "Trial | None":
         """The same trial with other numbers, in which what slept may work; None where they have no meaning."""
@@ -125,14 +131,20 @@ class Trial:
     def tolerance(self) -> float:
         """Largest relative difference that counts as none: a multiple of what the last digits do, within limits."""
         case = self.cases[0]
-        rounding = self._gap(case, self._run(trembling(self.model), case.inputs))
+        try:
+            rounding = self._gap(case, self._run(trembling(self.model), case.inputs))
+        except Exception:
+            return EXACT
         return min(max(EXACT, ROUNDED * rounding), WORST[self.double])
 
     @cached_property
     def unsteady(self) -> bool:
         """Whether two runs give different outputs, so that nothing can be compared."""
         case = self.cases[0]
-        return self._gap(case, self._run(copied(self.model), case.inputs)) > WORST[self.double]
+        try:
+            return self._gap(case, self._run(copied(self.model), case.inputs)) > WORST[self.double]
+        except Exception:
+            return True
 
     def _gap(self, case: Case, found: Pass) -> float:
         return difference(case.base.outputs, found.outputs, case.sizes)
@@ -155,7 +167,10 @@ class Trial:
 
     def telling(self, graph: UnitGraph, groups: Collection[str]) -> Trace | None:
         """The first operation whose values change when these groups are put in random order, outputs aside."""
-        found = self._reordered(graph, groups, DRAWS - 1)
+        try:
+            found = self._reordered(graph, groups, DRAWS - 1)
+        except Exception as error:
+            return Trace(_line(error), "", torch.zeros(3))
         return parting(self._case(DRAWS - 1).base.traces, found.traces, WORST[self.double])
 
     def _reordered(self, graph: UnitGraph, groups: Collection[str], draw: int) -> Pass:
@@ -204,7 +219,7 @@ class Trial:
         """The groups that the outputs do not depend on, to first order; none where it cannot be told."""
         case = next((case for case in self.cases if not case.base.flat), self.cases[0])
         try:
-            found = gradients(copied(self.model), case.inputs, double=self.double)
+            found = gradients(copied(self.model), case.inputs, double=self.double, watched=self.watched)
         except Exception:
             return set()
         sizes = {name: float(gradient.abs().max()) for name, gradient in found.items() if gradient.numel()}
@@ -263,6 +278,6 @@ def _has_meaning(found: Pass) -> bool:
 _ONE = torch.ones(1)
 
 
-def _line(error: Exception) -> str:
+def _line(error: Exception | None) -> str:
     line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {line[:80]}"
