@@ -55,6 +55,9 @@ class Place:
 UNUSED = "not used in the forward pass"
 """By these inputs, in evaluation mode."""
 SINGLE = "a single unit"
+UNINDEXED = "indexes no parameter"
+CONSTANT = ("constant", SINGLE, UNINDEXED)
+"""Why the axes of a tensor stay that is a constant of the model."""
 HARMLESS = ("input", "output", "constant", "position", "time", "convolution kernel", "vocabulary", SINGLE, UNUSED)
 """Reasons to stay in place that say nothing against the units of a model."""
 
@@ -260,7 +263,7 @@ class UnitGraph:
         aside = {name for pair in self.statistics for name in pair}
         moving = total = 0.0
         for name, axes in self.layouts.items():
-            constant = all(self.fixed.get((name, a)) == "constant" for a in range(len(axes)))
+            constant = all(self.fixed.get((name, a)) in CONSTANT for a in range(len(axes)))
             if name not in aside and not constant:
                 size = math.prod(layout.extent(axis, {}) for axis in axes)
                 still = math.prod(
