@@ -166,11 +166,11 @@ def function_lines(tree: ast.Module) -> Iterator[int]:
 
 
 def sentence_lengths(tree: ast.Module) -> Iterator[int]:
-    """Words of each sentence in docstrings. An argument begins a sentence; tables and diagrams do not count."""
+    """Words of each sentence in docstrings. An argument begins a sentence. Tables, diagrams and examples do not count."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
             paragraphs = re.split(r"\n\s*\n|\n\s*(?=[\w`*]+(?: \([^)]*\))?: )|\n\s*[-*|] ", text)
-            prose = [part for part in paragraphs if not re.search(r"\S {3,}\S|[├│]", part)]
+            prose = [part for part in paragraphs if not re.search(r"\S {3,}\S|[├│]|>>>", part)]
             for sentence in (s for part in prose for s in re.split(r"(?<=[.!?;:])\s+", part)):
                 yield len(re.findall(r"[\w'’`./-]+", sentence))
 

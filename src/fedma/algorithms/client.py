@@ -29,7 +29,7 @@ class Client:
         seed: of the run.
         rows: the positions of its samples in `data`, int64; None where all are its own. So thousands of clients can
             share one tensor.
-        privacy: bounds and hides what it sends; None sends it as it is. The number of samples is public all the same.
+        privacy: bounds and hides what it sends; None sends it as it is. The number of samples is always public.
     """
 
     number: int
@@ -49,8 +49,8 @@ class Client:
 
         Args:
             ask: what to do.
-            own: the weights that the client holds; none are needed where the ask brings all.
-            compute: how it computes; messages and weights are on the CPU all the same.
+            own: the weights that the client holds; unused if the ask brings all weights.
+            compute: where and how it computes; messages and weights are always on the CPU.
         """
         ask = self._recalled(ask, own)
         held = in_global_order(
@@ -83,13 +83,13 @@ class Client:
         return replace(ask, weights={**self.graph.gather(known, _long(ask.narrow), ask.wide), **ask.weights})
 
     def _hidden(self, reply: Reply, ask: Ask, privacy: Privacy) -> Reply:
-        """The reply that may be sent: its weights bounded and noisy, and of the data only how many samples there are.
+        """The private reply: bounded, noisy weights, and no fact about the data but the number of samples.
 
-        Class counts are those of even classes, the loss is left out, running variances stay positive.
+        Class counts pretend that all classes are equally frequent. There is no loss. Running variances stay positive.
         """
         name = ("client", self.number, *ask.name)
         sent = privacy.applied(reply.weights, ask.weights, seed=self.seed, name=name)
-        for _, variance in self.graph.statistics:
+        for variance in self.graph.variances:
             if variance in sent:
                 sent[variance] = sent[variance].clamp(min=0)
         even = (torch.arange(self.classes) + len(self)) // self.classes

@@ -31,7 +31,7 @@ class Command(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class RunCommand:
     """Train and compare methods on one federation; results go into a new run folder.
 
     Attributes:
@@ -109,7 +109,7 @@ class Demo:
         )
         changed = [name for name, value in asdict(settings).items() if value != asdict(Settings())[name]]
         sources = {name: "flag" if name == "seed" else "demo" for name in changed}
-        Run(settings, out=self.out, quiet=self.quiet, sources=sources).run()
+        RunCommand(settings, out=self.out, quiet=self.quiet, sources=sources).run()
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,9 @@ def parse(arguments: Sequence[str]) -> Command:
     """The command that these arguments ask for; exits with 2 and a message when they are wrong."""
     config = _config(arguments)
     settings = from_toml(config) if config else Settings()
-    defaults: dict[type, Any] = {Run: Run(settings, sources=_sources(arguments, config)), Demo: Demo()}
+    defaults: dict[type, Any] = {RunCommand: RunCommand(settings, sources=_sources(arguments, config)), Demo: Demo()}
     kinds: dict[str, type] = {
-        "run": Run,
+        "run": RunCommand,
         "demo": Demo,
         "report": Report,
         "inspect": Inspect,

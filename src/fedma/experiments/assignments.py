@@ -20,7 +20,7 @@ _FORMAT = "fedma-assignments-1"
 
 
 def assignments_path(folder: Path, method: str) -> Path:
-    """Where a run folder has those of a method."""
+    """The path in a run folder of a method's assignments."""
     return folder / "models" / f"{method}.assignments.safetensors"
 
 

@@ -134,8 +134,8 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
         dataset: your own data (`fedma.data.from_arrays`) instead of the data that the settings name.
 
     Raises:
-        InputError: settings out of range, data that cannot be read or divided so, a model that does not fit the data.
-        GraphError: a model whose unit groups cannot be derived, or of which none can be matched, by a method that does.
+        InputError: settings are out of range, the data cannot be read or divided this way, or the model does not fit.
+        GraphError: a method needs unit groups, and the model's cannot be derived, or none can move.
     """
     settings.check()
     schedule(settings)  # refuses what cannot be trained by
@@ -175,9 +175,9 @@ def reassemble(
     """The federation of a run that has begun already.
 
     Args:
-        settings: the run's own, but for where it is computed.
-        facts: what its `run.json` says.
-        folder: of the run.
+        settings: the run's settings; only workers and device may differ.
+        facts: the content of its `run.json`.
+        folder: the run folder.
         dataset: the data that `run` was given, if any; run folders keep no copy.
 
     Raises:

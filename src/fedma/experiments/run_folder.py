@@ -54,7 +54,7 @@ class RunFolder:
     def __init__(
         self, folder: Path, settings: Settings, data: Mapping[str, Any], sources: Mapping[str, str] | None = None
     ) -> None:
-        """Make the folder and write down what is known before the first round.
+        """Make the folder and write all facts that are known before the first round.
 
         Raises:
             InputError: the folder exists already, or cannot be made or written to.
@@ -234,7 +234,7 @@ def load_model(path: Path) -> nn.Module:
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a run folder that exists already, or that there can be none of."""
+    """Refuse a run folder that exists already or cannot be made."""
     try:
         exists = folder.exists()
     except OSError as error:

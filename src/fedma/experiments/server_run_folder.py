@@ -1,4 +1,4 @@
-"""The folder of a run that a Flower server makes: it can be gone on with, and `fedma report` reads it."""
+"""The run folder of a Flower server: the run can be continued from it, and `fedma report` reads it."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -75,8 +75,8 @@ class Settings:
             training, independent for the others, as in the papers.
         hyper: matching: "empirical" learns the variances; "reference" uses the constants of the FedMA authors.
         gamma: matching: mass of the beta process. A larger value lets the global model grow more.
-        recurrent: matching: match units of an LSTM or GRU also by what they read of each other, not only by their
-            input weights (not with hyper=reference).
+        recurrent: matching: match units of an LSTM or GRU also by their recurrent weights, not only by their input
+            weights (not with hyper=reference).
         grow: let the global model become wider than the clients' models.
         max_growth: the most that the global model may grow, as a factor of the clients' widths (not with
             hyper=reference).
@@ -252,7 +252,7 @@ def from_toml(path: Path) -> Settings:
 
 
 def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:
-    """Settings from plain values, checked for names and types; `source` names where they came from."""
+    """Settings from plain values, checked for names and types; `source` names their origin, for messages."""
     kinds = {own.name: _kind(hint) for own in fields(Settings) for hint in [_HINTS[own.name]]}
     for name, value in data.items():
         if name not in kinds:

@@ -1,4 +1,4 @@
-"""Accuracy against megabytes, rounds or local epochs: a panel a case; a line, point or level a method."""
+"""Accuracy against megabytes, rounds or local epochs: a panel per group of runs, a line, point or level per method."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from fedma.errors import InputError
 from fedma.methods import LOCAL, METHODS, label
 from fedma.report.report_figure import GRID, PAPER, ReportFigure, blank, style, together
 from fedma.report.results import Run
-from fedma.report.summary import Case, Point, cases, curve, shortened
+from fedma.report.summary import Point, RunGroup, curve, run_groups, shortened
 
 __all__ = ["OTHERS", "STYLES", "accuracy", "plot"]
 
@@ -31,10 +31,10 @@ MARKERS = 12
 """The most markers on one line, the last always among them."""
 
 STYLES = {method.name: method.style for method in (*METHODS, LOCAL) if method.style}
-"""Colour (Okabe and Ito's, told apart by the colour-blind), marker and dashes of each method."""
+"""Colour (from Okabe and Ito's palette for the colour-blind), marker and dashes of each method."""
 
 OTHERS = (("#B8860B", "X", "-"), ("#882255", "v", "-"), ("#44AA99", "<", "-"))
-"""For methods that have no style of their own, in turn."""
+"""Styles for all other methods, in turn."""
 
 
 def _amount(x: float, against: str) -> str:
@@ -44,8 +44,8 @@ def _amount(x: float, against: str) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
-    """What one method contributes to a panel; where it sends nothing, a level to compare with."""
+class Curve:
+    """What one method contributes to a panel; if it sends nothing, a level for comparison."""
 
     name: str
     points: list[Point]
@@ -92,7 +92,7 @@ def accuracy(runs: Sequence[Run], against: str = "megabytes") -> ReportFigure:
     """
     if against not in AXES:
         raise InputError(f"accuracy cannot be drawn against {against!r}; there are {', '.join(AXES)}")
-    panels = [(case.label, _lines(case, against)) for case in cases(runs)]
+    panels = [(group.label, _lines(group, against)) for group in run_groups(runs)]
     if not panels:
         raise InputError("there are no results to draw; name at least one run")
     limits = _limits([line for _, lines in panels for line in lines])
@@ -118,11 +118,11 @@ def accuracy(runs: Sequence[Run], against: str = "megabytes") -> ReportFigure:
     )
 
 
-def _names(panels: Sequence[tuple[str, Sequence["Line"]]]) -> list[str]:
+def _names(panels: Sequence[tuple[str, Sequence["Curve"]]]) -> list[str]:
     return list(dict.fromkeys(line.name for _, lines in panels for line in lines))
 
 
-def _told(title: str, lines: Sequence["Line"], against: str) -> str:
+def _told(title: str, lines: Sequence["Curve"], against: str) -> str:
     """A panel in a sentence."""
     ends = []
     for line in lines:
@@ -132,22 +132,22 @@ def _told(title: str, lines: Sequence["Line"], against: str) -> str:
     return f"{title or 'At the end'}: {'; '.join(ends)}."
 
 
-def _lines(case: Case, against: str) -> list[Line]:
+def _lines(group: RunGroup, against: str) -> list[Curve]:
     """Best last accuracy first."""
-    others = iter(OTHERS * len(case.series))
+    others = iter(OTHERS * len(group.series))
     lines = [
-        Line(
+        Curve(
             shortened(label(method) or method),
             curve(series, against),
             any(own[-1].megabytes > 0 for own in series),
             *(STYLES.get(method) or next(others)),
         )
-        for method, series in case.series.items()
+        for method, series in group.series.items()
     ]
     return sorted(lines, key=lambda line: -line.last.accuracy)
 
 
-def _draw(axis: Any, title: str, lines: Sequence[Line], against: str) -> None:
+def _draw(axis: Any, title: str, lines: Sequence[Curve], against: str) -> None:
     """One panel."""
     label = AXES[against][1]
     there = [point.x for line in lines if line.sends for point in line.points if point.x > 0]
@@ -168,7 +168,7 @@ def _draw(axis: Any, title: str, lines: Sequence[Line], against: str) -> None:
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=2.6)
 
 
-def _draw_line(axis: Any, line: Line, logarithmic: bool) -> Any:
+def _draw_line(axis: Any, line: Curve, logarithmic: bool) -> Any:
     """Draw one method, and return its handle for the legend."""
     name = f"{line.name}  {line.last.accuracy:.1f} %"
     if not line.sends:
@@ -198,7 +198,7 @@ def _draw_line(axis: Any, line: Line, logarithmic: bool) -> Any:
     return drawn
 
 
-def _limits(lines: Sequence[Line]) -> tuple[float, float]:
+def _limits(lines: Sequence[Curve]) -> tuple[float, float]:
     """The range of accuracies to show: all final ones, and the curves as far as the final ones stay distinguishable."""
     ends = [line.last.accuracy for line in lines]
     climbs = [line.last.accuracy for line in lines if line.sends] or ends

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from fedma.report.report_figure import ReportFigure
 from fedma.report.results import Run
-from fedma.report.summary import cases, plain, rows, shortened
+from fedma.report.summary import plain, rows, run_groups, shortened
 from fedma.report.tables import WORDS, cells, explained
 
 Row = Sequence[str]
@@ -85,11 +85,11 @@ def costs(runs: Sequence[Run]) -> Table:
 
 
 def settings(runs: Sequence[Run]) -> tuple[Table | None, Table]:
-    """The settings that were given or differ, if there are any, and all of them; a column for each case."""
-    found = cases(runs)
+    """The settings that were given or differ, if there are any, and all of them; one column per group of runs."""
+    found = run_groups(runs)
     names = list(dict.fromkeys(name for run in runs for name in run.settings))
-    head = ["setting", *(case.label or "value" for case in found)]
-    lines = {name: [name, *(_values(name, case.runs) for case in found)] for name in names}
+    head = ["setting", *(group.label or "value" for group in found)]
+    lines = {name: [name, *(_values(name, group.runs) for group in found)] for name in names}
     words = frozenset(range(len(head)))
     every = Table("All settings", head, [("", list(lines.values()))], words)
     wanted = [line for name, line in lines.items() if _given(name, runs)]

@@ -15,20 +15,20 @@ from fedma.report.results import Run
 from fedma.result_line import ResultLine
 
 NOT_COMPARED = ("seed", "method", "workers", "device")
-"""Settings in which runs of one case may differ."""
+"""Settings in which runs of one group may differ."""
 
 Series = tuple[ResultLine, ...]
 """The evaluations of one method in one run."""
 
 
 @dataclass(frozen=True)
-class Case:
+class RunGroup:
     """Runs of equal settings but the seed.
 
     Attributes:
-        label: in what the settings differ from those of the other cases; empty when there is no other.
-        series: of each method, one for each seed.
-        runs: they themselves.
+        label: the settings that differ between groups; empty for a single group.
+        series: for each method, one series per seed.
+        runs: the runs of the group.
     """
 
     label: str
@@ -45,7 +45,7 @@ class Point:
     interval: float | None
 
 
-def cases(runs: Sequence[Run]) -> list[Case]:
+def run_groups(runs: Sequence[Run]) -> list[RunGroup]:
     """The runs by their settings, in order of first appearance.
 
     Where a method has two runs of equal settings and seed, the later counts (`notes` says so).
@@ -54,15 +54,15 @@ def cases(runs: Sequence[Run]) -> list[Case]:
     for run in runs:
         groups.setdefault(json.dumps(_compared(run), sort_keys=True), []).append(run)
     labels = _labels([_compared(group[0]) for group in groups.values()])
-    return [Case(label, _series(group), tuple(group)) for label, group in zip(labels, groups.values(), strict=True)]
+    return [RunGroup(label, _series(group), tuple(group)) for label, group in zip(labels, groups.values(), strict=True)]
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row for each case and method, of its last evaluation, averaged over seeds.
+    """One row for each group of runs and method, of its last evaluation, averaged over seeds.
 
     The columns are:
 
-    - `settings`: the settings in which cases differ;
+    - `settings`: the settings in which groups of runs differ;
     - `method`;
     - `accuracy`: % of the test split;
     - `interval`: half-width of the 95 % t-interval of its mean over seeds, None for one seed;
@@ -73,7 +73,7 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     - `growth`: parameters of the global model for each of a client's;
     - `seconds`: since the method started.
     """
-    return [_row(case.label, method, series) for case in cases(runs) for method, series in case.series.items()]
+    return [_row(group.label, method, series) for group in run_groups(runs) for method, series in group.series.items()]
 
 
 def curve(series: Sequence[Series], against: str = "megabytes") -> list[Point]:
@@ -99,9 +99,9 @@ def notes(runs: Sequence[Run]) -> list[str]:
     found = [f"{run.name}: {note}" for run in runs for note in run.notes]
     first: dict[str, Run] = {}
     for run in runs:
-        case, seed = _compared(run), run.settings.get("seed")
+        compared, seed = _compared(run), run.settings.get("seed")
         for method in run.methods:
-            key = json.dumps([case, seed, method], sort_keys=True)
+            key = json.dumps([compared, seed, method], sort_keys=True)
             if key in first:
                 name = label(method) or method
                 found.append(f"{run.name}: {name} repeats {first[key].name}, seed and all; the later counts")
@@ -110,7 +110,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
 
 
 def _compared(run: Run) -> dict[str, Any]:
-    """The settings in which runs of one case are equal."""
+    """The settings in which runs of one group are equal."""
     return {name: value for name, value in run.settings.items() if name not in NOT_COMPARED}
 
 

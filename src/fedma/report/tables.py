@@ -96,7 +96,7 @@ def _padded(text: str, width: int, column: str) -> str:
 
 
 def explained(found: Sequence[dict[str, Any]]) -> list[str]:
-    """What ± and the number behind it mean, where they occur."""
+    """What ± and the number after it mean; empty if there is none."""
     if all(row["seeds"] == 1 for row in found):
         return []
     return ["Means over seeds ± half-width of the 95 % t-interval (number of seeds)."]

@@ -50,15 +50,15 @@ def make_client_app(
 ) -> ClientApp:
     """A ClientApp for `Strategy`; more functions can be registered with it as with any other.
 
-    A client's number is its node's `partition-id`; where that is not set, the server gives it one.
+    A client's number is its node's `partition-id`. If that is not set, the server assigns a number.
 
     Args:
         model_fn: makes the model, with the weights that this client begins with; all clients' have one architecture.
         data_fn: the client's own training samples.
         train: the user's own training, instead of `fedma.training.fit`.
-        seed: of the run: with it and its number, what a client does depends on nothing else.
-        device: where it trains.
-        threads: of the processor; with one the results are those of the local engine, bit by bit.
+        seed: the run's seed. A client's work depends only on the seed, its number and its requests.
+        device: the device on which it trains.
+        threads: processor threads. With one, results equal the local engine's bit by bit.
 
     Example:
         app = make_client_app(lambda context: Net(), lambda context: Split(images, labels))

@@ -28,10 +28,10 @@ class Products:
             self._seen = np.concatenate([self._seen, np.full(more, -1)])
 
     def stale(self, rows: Index, stamps: Index) -> Index:
-        """Those of the rows that have changed since."""
+        """The rows that have changed since."""
         return rows[self._seen[rows] != stamps[rows]]
 
     def trust(self, rows: Index, stamps: Index) -> None:
-        """Say that what is here of these rows is up to date."""
+        """Mark these rows as up to date."""
         rows = rows[rows < len(self._seen)]
         self._seen[rows] = stamps[rows]

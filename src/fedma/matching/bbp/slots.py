@@ -14,7 +14,7 @@ from fedma.matching.bbp.product_cache import Products
 from fedma.matching.bbp.scoring import Scoring
 
 OWN = -1
-"""Stands for "a slot of its own" where the slot of a unit is asked."""
+"""Stands for "a new slot" in assignments."""
 
 _BLOCK = 2**22
 """Numbers in a temporary copy of slots (32 MiB): products with more slots are computed block by block."""
