@@ -55,6 +55,9 @@ class Place:
 UNUSED = "not used in the forward pass"
 """Why parameters that these inputs do not reach, in evaluation mode, stay in place."""
 SINGLE = "a single unit"
+UNINDEXED = "indexes no parameter"
+CONSTANT = ("constant", SINGLE, UNINDEXED)
+"""Why the axes of a tensor stay that is a constant of the model."""
 HARMLESS = ("input", "output", "constant", "position", "time", "convolution kernel", "vocabulary", SINGLE, UNUSED)
 """Reasons to stay in place that do not concern hidden units."""
 
@@ -279,7 +282,7 @@ class UnitGraph:
         """The share (0…1) of entries that move with some group. Constants and running statistics do not count."""
         moving = total = 0.0
         for name, axes in self.layouts.items():
-            constant = all(self.fixed.get((name, a)) == "constant" for a in range(len(axes)))
+            constant = all(self.fixed.get((name, a)) in CONSTANT for a in range(len(axes)))
             if name not in self.statistics_names and not constant:
                 size = math.prod(layout.extent(axis, {}) for axis in axes)
                 still = math.prod(
