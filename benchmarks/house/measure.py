@@ -166,7 +166,7 @@ def function_lines(tree: ast.Module) -> Iterator[int]:
 
 
 def sentence_lengths(tree: ast.Module) -> Iterator[int]:
-    """Words of each sentence in docstrings. An argument begins a sentence. Tables, diagrams and examples do not count."""
+    """Words of each sentence in docstrings; an argument begins one. Tables, diagrams and examples do not count."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
             paragraphs = re.split(r"\n\s*\n|\n\s*(?=[\w`*]+(?: \([^)]*\))?: )|\n\s*[-*|] ", text)
