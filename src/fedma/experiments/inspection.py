@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedma.data import Dataset, model_inputs
 from fedma.errors import CheckpointError, InputError
-from fedma.experiments.assignments import ClientAssignments, load_assignments
+from fedma.experiments.assignments import ClientAssignments, load_assignments, model_path
 from fedma.experiments.federation import reassemble
 from fedma.experiments.metrics import owners
 from fedma.experiments.run_folder import load_model, recorded
@@ -20,9 +20,6 @@ from fedma.training.evaluation import BATCH
 from fedma.units import UnitGraph, weights
 from fedma.units.activity import excitations
 from fedma.units.layout import Widths
-
-MATCHING = tuple(method.name for method in METHODS if method.matches)
-"""Methods that match units."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def inspect(folder: Path, *, method: str | None = None, samples: int = 8, datase
     facts, settings = recorded(folder)
     chosen = _chosen(settings, method, folder)
     maps = load_assignments(folder, chosen)
-    model = load_model(folder / "models" / f"{chosen}.safetensors")
+    model = load_model(model_path(folder, chosen))
     federation = reassemble(replace(settings, device="cpu"), facts, folder, dataset=dataset)
     data, graph = federation.dataset, federation.graph
     widths = graph.widths_in(weights(model))
@@ -159,11 +156,11 @@ def _chosen(settings: Settings, method: str | None, folder: Path) -> str:
     wanted = settings.method if method is None else (method,)
     if method is not None and method not in settings.method:
         raise InputError(f"the run in {folder} has no method {method!r}; it has {', '.join(settings.method)}")
-    matching = [name for name in wanted if name in MATCHING]
+    matching = [name for name in wanted if METHODS.get(name).matches]
     if not matching:
         raise InputError(
             f"{', '.join(wanted)} in {folder} matched no units, so nothing is known of whose they are; name a run of "
-            f"{' or '.join(MATCHING)}"
+            f"{' or '.join(entry.name for entry in METHODS if entry.matches)}"
         )
     return matching[0]
 

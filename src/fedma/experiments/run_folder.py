@@ -21,7 +21,7 @@ from torch import nn
 from fedma import __version__
 from fedma.errors import CheckpointError, InputError, ReplyError
 from fedma.experiments import checkpoint
-from fedma.experiments.assignments import ClientAssignments, save_assignments
+from fedma.experiments.assignments import ClientAssignments, model_path, save_assignments
 from fedma.experiments.settings import Settings, from_dict
 from fedma.models import build
 from fedma.units import Weights, rebuild
@@ -111,7 +111,7 @@ class RunFolder:
                 save_assignments(self.folder, method, assignments)
         for number, weights in enumerate(models):
             name = method if len(models) == 1 else f"{method}-{number}"
-            path = self.folder / "models" / f"{name}.safetensors"
+            path = model_path(self.folder, name)
             tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
             with room(self.folder):
                 save_file(tensors, path, metadata={"fedma": json.dumps(dict(header))})

@@ -6,17 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fedma.errors import InputError
 from fedma.experiments.availability import availability
 from fedma.methods import METHODS, Method
 
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = Literal[METHODS.names]
-    """The names of the registered methods, from which the command line makes its choices."""
+MethodName = str
+"""The name of a registered method, or `package.module:name` of a `fedma.methods.Method` of your own."""
 
 # Choices are spelt out for help and checks: to import the rooms that know them takes seconds.
 Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shards", "natural"]
@@ -34,7 +31,8 @@ class Settings:
             "ylecun/mnist", or a local folder.
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
-        method: the methods to compare, in this order.
+        method: the methods to compare, in this order: names, or package.module:name, a fedma.methods.Method of your
+            own.
         clients: number of clients.
         partition: how the training data are divided among the clients.
         alpha: Dirichlet concentration. A smaller value gives a more uneven partition.

@@ -34,6 +34,17 @@ class Fusion:
         graph: the unit graph of the first model that was not left out.
         excluded: the models that were left out, by number, and why.
         inputs: the example inputs, on which the models were compared.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> models = [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(2)]
+        >>> fusion = fedma.fuse(models, torch.ones(1, 4), grow=False)
+        >>> fusion.widths
+        {'0': 8}
+        >>> [len(slots) for slots in fusion.assignments["0"]]
+        [8, 8]
     """
 
     model: nn.Module
@@ -105,6 +116,18 @@ def fuse(
             Or the matcher cannot join these widths, or no model can have the fused widths.
         MissingExtra: the matcher's package is not installed.
 
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> first = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> order = torch.arange(8).flip(0)
+        >>> second = fedma.units(first, torch.ones(1, 4)).permute(first, {"0": order})  # the same units in reverse
+        >>> fused = fedma.fuse([first, second], torch.ones(1, 4)).model
+        >>> x = torch.linspace(-1, 1, 12).reshape(3, 4)
+        >>> bool(torch.allclose(fused(x), first(x), atol=1e-4))
+        True
+
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
     models = list_of(models)
@@ -170,6 +193,17 @@ def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
         GraphError: the models compute different functions with the same weights.
         InputError: the matcher coupled units, a model was left out of the fusion, or a group would have to grow but
             cannot.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> models = [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(2)]
+        >>> fusion = fedma.fuse(models, torch.ones(1, 4))
+        >>> both = fedma.aligned(models, fusion)
+        >>> x = torch.linspace(-1, 1, 12).reshape(3, 4)
+        >>> all(torch.allclose(new(x), old(x), atol=1e-5) for new, old in zip(both, models))
+        True
     """
     models = list_of(models)
     if fusion.excluded or (fusion.graph.groups and not fusion.assignments):

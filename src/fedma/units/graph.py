@@ -73,6 +73,18 @@ class UnitGraph:
         incoming: the (tensor, axis) pairs that the model sums over.
         fixed: why some part of a (tensor, axis) pair must stay in place; "output" marks the model's outputs.
         statistics: (mean, variance) buffers of normalisation layers that keep running statistics.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> graph = fedma.units(model, torch.ones(1, 4))
+        >>> turned = graph.permute(model, {"0": torch.arange(8).flip(0)})
+        >>> bool(torch.equal(turned[0].weight, model[0].weight.flip(0)))
+        True
+        >>> graph.widen(model, {"0": 10})[0]
+        Linear(in_features=4, out_features=10, bias=True)
     """
 
     groups: Mapping[str, Group]
