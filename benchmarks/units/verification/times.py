@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedma.seeds import global_generator
 from fedma.units import units
 
 HERE = Path(__file__).resolve().parent
@@ -148,8 +149,8 @@ def lines(chosen: list[str]) -> Iterator[dict[str, Any]]:
         for own, make in models().items():
             if name not in chosen and wanted and not any(part in own for part in wanted):
                 continue
-            torch.manual_seed(0)
-            model, example = make()
+            with global_generator(0):
+                model, example = make()
             plain, *_ = timed(model, example, verify=False)
             verified, groups, growable = timed(model, example, verify=True)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

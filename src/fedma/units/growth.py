@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def held_by_shapes(graph: UnitGraph, trial: Trial) -> Stuck:
     held: Stuck = {}
     for draw in range(DRAWS if shapes.runs else 0):
         rest = [name for name in free(graph) if name not in held]
-        held |= failing(rest, lambda some, draw=draw: shapes.wrong(graph, some, draw))
+        held |= failing(rest, partial(shapes.wrong, graph, draw=draw))
     return held
 
 
@@ -126,7 +127,7 @@ class _Bare(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is nn.functional.batch_norm and args and not kwargs.get("training", any(args[5:6])):
-            tensor, *held = *args[:5], *(kwargs.get(name) for name in ("weight", "bias"))
+            tensor, *held = [*args[:5], *(kwargs.get(name) for name in ("weight", "bias"))]
             if tensor.is_meta and tensor.dim() > 1:
                 return self._normalised(tensor, [each for each in held if each is not None])
         return func(*args, **kwargs)

@@ -137,7 +137,7 @@ def index(
 
 def _lone(factor: Factor, maps: Maps, widths: Widths) -> Tensor:
     """The places along an axis that one group, or none, has for its own."""
-    if factor.group in maps:
+    if factor.group is not None and factor.group in maps:
         return maps[factor.group]
     return torch.arange(factor.size if factor.group is None else widths.get(factor.group, factor.size))
 

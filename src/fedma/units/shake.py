@@ -113,7 +113,7 @@ def _noisy(tensor: Tensor, random: torch.Generator) -> list[tuple[Tensor, Tensor
 
 def _in_a_row(tensor: Tensor) -> Tensor:
     """A view of a tensor's numbers as they lie in memory; the tensor itself where they do not lie side by side."""
-    lying = tensor.permute(sorted(range(tensor.dim()), key=lambda axis: -tensor.stride(axis)))
+    lying = tensor.permute(sorted(range(tensor.dim()), key=lambda axis: -tensor.stride()[axis]))
     return lying.view(-1) if lying.is_contiguous() else tensor
 
 
