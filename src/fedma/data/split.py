@@ -36,6 +36,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of the samples at these positions, int64."""
+        return self.inputs[rows], self.labels[rows]
+
     def select(self, indices: Tensor | Sequence[int]) -> "Split":
         """The samples at these positions, in this order."""
         rows = torch.as_tensor(indices, dtype=torch.int64)

@@ -34,6 +34,9 @@ class Settings:
             "ylecun/mnist", or a local folder.
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
+        task: what is trained: "classification", another task of fedma.tasks (an unknown name lists them), or
+            package.module:name, a class of your own with the methods loss and judge.
+        metrics: further metrics of torchmetrics, by short names such as f1 and auroc, or names of its classes.
         method: the methods to compare, in this order.
         clients: number of clients.
         partition: how the training data are divided among the clients.
@@ -97,6 +100,8 @@ class Settings:
 
     data: str = "digits"
     model: str = "cnn"
+    task: str = "classification"
+    metrics: tuple[str, ...] = ()
     method: tuple[MethodName, ...] = ("fedma",)
     clients: int = 10
     partition: Partition = "dirichlet"

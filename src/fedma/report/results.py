@@ -1,5 +1,6 @@
 """A run folder as a value: what was asked (`run.json`) and what was measured (`results.jsonl`)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from os import PathLike
@@ -103,13 +104,15 @@ def evaluation(found: Any, place: str) -> ResultLine:
     checks.demand(found, _LINE, place)
     values: dict[str, Any] = {name: found[name] for name in _LINE if name in found}
     values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    if values["accuracy"] is None:
+        values["accuracy"] = math.nan
     return ResultLine(**values)
 
 
 _LINE: Mapping[str, checks.Check] = {
     "method": checks.word,
     "round": checks.whole,
-    "accuracy": checks.share,
+    "accuracy": checks.maybe(checks.share),
     "loss": checks.maybe(checks.number),
     "bytes_up": checks.whole,
     "bytes_down": checks.whole,
@@ -126,6 +129,7 @@ _LINE: Mapping[str, checks.Check] = {
     "client_bytes_up": checks.every(checks.whole),
     "client_bytes_down": checks.every(checks.whole),
     "own_accuracy": checks.every(checks.share),
+    "metrics": checks.named(checks.measured),
     "epsilon": checks.maybe(checks.number),
     "delta": checks.maybe(checks.number),
 }
