@@ -109,10 +109,11 @@ class RunFolder:
 
     def save_confusion(self, method: str, matrix: Sequence[Sequence[int]]) -> None:
         """Keep how many test samples of each class a method's last model takes for which."""
-        path = self.folder / "confusion.json"
+        path, partial = self.folder / "confusion.json", self.folder / "confusion.partial.json"
         with room(self.folder):
             known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            path.write_text(json.dumps({**known, method: matrix}) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps({**known, method: matrix}) + "\n", encoding="utf-8")
+            partial.replace(path)
 
     def save(
         self, method: str, models: Sequence[Weights], header: Mapping[str, Any], *, assignments: ClientAssignments
