@@ -56,7 +56,7 @@ def check_loss(loss: object, task: str, model: nn.Module) -> None:
         found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
         raise InputError(f"loss of task {task!r} is {found}; it must be a scalar tensor: the mean over the examples")
     if not bool(loss.isfinite()):
-        raise InputError(f"loss of task {task!r} is {float(loss.detach())} at the start; look at the inputs and the targets")
+        raise InputError(f"loss of task {task!r} is {loss.item()} at the start; look at the inputs and the targets")
     if not loss.requires_grad and any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(
             f"loss of task {task!r} does not depend on the model's parameters; compute it with PyTorch's operations, "

@@ -1,6 +1,7 @@
 """Metrics of torchmetrics, whose states add up exactly over batches, workers and clients."""
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -157,7 +158,9 @@ def _made(name: str, kind: type, options: Mapping[str, Any]) -> Any:
     """An instance, with the options that its class knows."""
     known = inspect.signature(kind).parameters
     try:
-        return partial(kind, **{option: value for option, value in options.items() if option in known})()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*will save all targets and predictions")
+            return partial(kind, **{option: value for option, value in options.items() if option in known})()
     except (TypeError, ValueError) as error:
         raise InputError(
             f"metric {name!r} needs arguments of its own: {error}; in Python give the object itself"
