@@ -63,7 +63,8 @@ class Segmentation(BaseTask):
     def check(self, model: nn.Module, batch: Any, *, outputs: int) -> None:
         """A score for each class at each pixel."""
         scores, wanted = logits(call(model, self.inputs(batch))), self.targets(batch)
-        if not isinstance(wanted, Tensor) or wanted.is_floating_point() or wanted.dim() != scores.dim() - 1:
+        whole = isinstance(wanted, Tensor) and not wanted.is_floating_point() and wanted.dim() > 1
+        if not whole or wanted.dim() != scores.dim() - 1:
             raise InputError(
                 f"answers with {tuple(scores.shape)}, and targets are {described(wanted)}; the task segmentation needs "
                 "(examples, classes, height, width) and whole numbers (examples, height, width)"
