@@ -154,6 +154,8 @@ def test_real_data(
         page = files[0].read_text()
         assert main in page
         assert (tmp_path / "report" / "figures" / f"{main}_vs_rounds.png").exists()
+        assert ("Further metrics" in page) == (task == "regression")
+        assert ("Accuracy on each class" in page) == (task == "classification")
         assert (tmp_path / "report" / "figures" / "confusion.png").exists() == (task == "classification")
 
 

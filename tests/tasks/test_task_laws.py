@@ -1,6 +1,8 @@
 """The laws over all tasks, over one of a user's own, and over bad ones, which break them."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fedma.errors import InputError
+from fedma.matching import average
 from fedma.tasks import (
     TASKS,
     BaseTask,
@@ -22,7 +25,8 @@ from fedma.tasks import (
     added,
     task_of,
 )
-from tasks.columns import OwnLoss, Pixels, Speaker, mlp, normal, whole
+from fedma.units import units, weights
+from tasks.columns import OwnLoss, Pixels, Speaker, built, mlp, normal, whole
 from tasks.task_laws import LAWS, Case
 
 INPUTS = normal(23, 5)
@@ -221,3 +225,26 @@ def test_a_task_of_ones_own_keeps_what_it_says_itself() -> None:
     assert task.measure({"examples": 4, "distance_error": 2.0}) == {"distance_error": 0.5, "half": 0.5}
     plain_task = task_of(Distance())
     assert plain_task.measure({"examples": 4, "distance_error": 2.0}) == {"distance_error": 0.5}
+
+
+def test_the_page_lists_every_task() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "my-task.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page, flags=re.MULTILINE)) == set(TASKS.names)
+
+
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=4))
+@settings(deadline=None, max_examples=20, derandomize=True)
+def test_without_classes_output_layers_go_by_samples(counts: list[int]) -> None:
+    """A single column of counts is for all outputs; what comes before them is averaged as ever."""
+    models = [built(mlp(3), seed) for seed in range(len(counts))]
+    graph = units(models[0], INPUTS[:2])
+    own = [weights(model) for model in models]
+    common = {"names": own[0], "maps": [{}] * len(own), "widths": graph.widths, "shares": [1.0] * len(own)}
+    found = average(own, graph, class_counts=torch.tensor(counts)[:, None], **common)
+    shares = torch.tensor(counts, dtype=torch.float64) / sum(counts)
+    for name, tensor in found.items():
+        by = shares if name.startswith("2.") else torch.full((len(counts),), 1 / len(counts), dtype=torch.float64)
+        expected = sum(share * one[name].double() for share, one in zip(by, own, strict=True))
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-7)
+    even = average(own, graph, class_counts=torch.tensor(counts)[:, None].expand(-1, 3), **common)
+    torch.testing.assert_close(found, even, rtol=0, atol=0)

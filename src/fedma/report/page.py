@@ -15,6 +15,7 @@ from fedma.report.page_tables import (
     durations,
     facts,
     faults,
+    further,
     numbers,
     origins,
     outcome,
@@ -65,7 +66,7 @@ def _sections(runs: Sequence[Run], pictures: Mapping[str, ReportFigure]) -> list
     found = faults(runs)
     curves = [picture for name, picture in pictures.items() if "_vs_" in name]
     return [
-        Section("results", "Results", tables=[costs(runs)], pictures=curves),
+        Section("results", "Results", tables=[costs(runs), *_there(further(runs))], pictures=curves),
         _shown("data", "Data", ["partition"], pictures),
         _classes(by_class(runs), pictures),
         _shown("matching", "Matching", ["growth", "owners"], pictures),
@@ -74,6 +75,10 @@ def _sections(runs: Sequence[Run], pictures: Mapping[str, ReportFigure]) -> list
         _told("settings", "Settings", given, "" if known else "Where settings come from was not recorded.", [every]),
         Section("runs", "Time and memory", tables=[durations(runs)], folded=[origins(runs)]),
     ]
+
+
+def _there(table: Table | None) -> list[Table]:
+    return [] if table is None else [table]
 
 
 def _classes(table: Table | None, pictures: Mapping[str, ReportFigure]) -> Section | None:

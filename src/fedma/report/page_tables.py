@@ -87,6 +87,24 @@ def costs(runs: Sequence[Run]) -> Table:
     return Table("After the last round of each method", head, bodies, words, " ".join(explained(found)))
 
 
+def further(runs: Sequence[Run]) -> Table | None:
+    """What else models were judged by, at the end of each method, means over seeds; None where there is nothing."""
+    main = measure_of(runs)
+    directions = {name: better for run in runs for name, better in run.metrics.items() if name != main.name}
+    lines = []
+    for case in cases(runs):
+        for method, series in case.series.items():
+            last = [evaluations[-1] for evaluations in series]
+            values = {name: [own for line in last if (own := line.value(name)) is not None] for name in directions}
+            means = [f"{sum(own) / len(own):.4g}" if own else "—" for own in values.values()]
+            lines.append((case.label, [shortened(label(method) or method), *means]))
+    if not any(line.metrics for run in runs for line in run.evaluations):
+        return None
+    head = ["method", *(f"{name.replace('_', ' ')} ({better} is better)" for name, better in directions.items())]
+    bodies = [(title, [line for _, line in group]) for title, group in groupby(lines, key=lambda line: line[0])]
+    return Table("Further metrics on the test split", head, bodies)
+
+
 def by_class(runs: Sequence[Run]) -> Table | None:
     """The accuracy on each class, of each method's last model in its first run; None where it was not recorded."""
     found = {method: matrix for run in reversed(runs) for method, matrix in run.confusion.items()}

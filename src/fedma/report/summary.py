@@ -71,7 +71,12 @@ class Measure:
     @property
     def axis(self) -> str:
         """For an axis of a figure."""
-        return f"{self.words} (%)" if self.percent else f"{self.words} ({'more' if self.higher else 'less'} is better)"
+        return f"{self.words} (%)" if self.percent else self.heading
+
+    @property
+    def heading(self) -> str:
+        """For a column of a table: accuracy needs no direction."""
+        return self.words if self.percent else f"{self.words} ({'higher' if self.higher else 'lower'} is better)"
 
     def of(self, line: ResultLine) -> float:
         """As it is shown; nan where it was not measured."""
@@ -107,13 +112,14 @@ def measure_of(runs: Sequence[Run]) -> Measure:
 
 
 def metric_in(row: Mapping[str, Any]) -> Measure:
-    """The metric of a row of `rows`; whether more is better is not told there."""
-    return Measure(next(name for name in row if name not in _COLUMNS))
+    """The metric of a row of `rows`."""
+    return Measure(next(name for name in row if name not in _COLUMNS), row.get("better", "higher") == "higher")
 
 
 _COLUMNS = (
     "settings",
     "method",
+    "better",
     "interval",
     "seeds",
     "rounds",
@@ -145,6 +151,7 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     - `settings`: the settings in which groups of runs differ;
     - `method`;
     - `accuracy`: % of the test split; or, named so, the main metric of another task;
+    - `better`: only of another metric: "higher" or "lower";
     - `interval`: half-width of the 95 % t-interval of its mean over seeds, None for one seed;
     - `seeds`: how many;
     - `rounds`;
@@ -243,6 +250,7 @@ def _row(label: str, measure: Measure, series: Sequence[Series]) -> dict[str, An
         "settings": label,
         "method": last[0].name,
         measure.name: value,
+        **({} if measure.percent else {"better": "higher" if measure.higher else "lower"}),
         "interval": interval,
         "seeds": len(last),
         "rounds": mean("round"),

@@ -65,7 +65,7 @@ def cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         raise InputError("there are no results to show; name at least one run")
     columns = [name for name in HEADINGS if name != "settings" or any(row["settings"] for row in found)]
     measure = metric_in(found[0])
-    lines = [{name: measure.words if name == "metric" else HEADINGS[name] for name in columns}]
+    lines = [{name: measure.heading if name == "metric" else HEADINGS[name] for name in columns}]
     several = any(row["seeds"] > 1 for row in found)
     for row in found:
         shown = {
