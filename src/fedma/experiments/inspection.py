@@ -16,6 +16,7 @@ from fedma.experiments.metrics import owners
 from fedma.experiments.run_folder import load_model, recorded
 from fedma.experiments.settings import Settings
 from fedma.methods import METHODS
+from fedma.tasks import Task
 from fedma.training.evaluation import BATCH
 from fedma.units import UnitGraph, weights
 from fedma.units.activity import excitations
