@@ -1,6 +1,6 @@
 """A split whose batches are mappings, and models for every task, small."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,20 @@ class Columns:
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         return {name: column[rows] for name, column in self.columns.items()}
+
+    def batches(self, parts: Iterable[Tensor], *, seed: int = 0) -> Iterator[dict[str, Tensor]]:
+        return map(self.batch, parts)
+
+    def example(self) -> dict[str, Tensor]:
+        return self.batch(torch.arange(2))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.inputs.shape[1:])
+
+    def contents(self) -> Iterator[Any]:
+        for column in self.columns.values():
+            yield column.contiguous().numpy().data
 
     def select(self, rows: Any) -> "Columns":
         rows = torch.as_tensor(rows, dtype=torch.int64)

@@ -1,6 +1,6 @@
 """What does not fit is told in a sentence, before training where it can be known."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fedma.experiments.callback import SILENT, Silent
 from fedma.experiments.federation import assemble
 from fedma.experiments.run import resume, run
 from fedma.experiments.settings import Settings
+from fedma.report import read
 from fedma.tasks import Classification, Regression
 from fedma.training import Compute, Schedule, fit
 from tasks.columns import Pixels, built, mlp, normal, whole
@@ -255,3 +256,52 @@ def test_a_run_goes_on_with_the_task_it_was_given_only(tmp_path: Path) -> None:
 def test_masks_stay_masks() -> None:
     batch = Compute().batch({"ids": torch.zeros(2, 3, dtype=torch.uint8), "mask": torch.ones(2, 3, dtype=torch.bool)})
     assert (batch["ids"].dtype, batch["mask"].dtype) == (torch.int64, torch.bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Lazy(Split):
+    """A split whose labels are not in memory: a batch alone has them."""
+
+    wanted: Tensor | None = None
+    labels: Any = None
+
+    def __init__(self, inputs: Tensor, wanted: Tensor, labels: Tensor | None = None) -> None:
+        for name, value in (("inputs", inputs), ("wanted", wanted), ("labels", labels), ("owners", None)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batch(self, rows: Tensor) -> Any:
+        return self.inputs[rows], self.wanted[rows]
+
+    def select(self, indices: Any) -> "Lazy":
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        return Lazy(self.inputs[rows], self.wanted[rows], None if self.labels is None else self.labels[rows])
+
+    def contents(self) -> Any:
+        yield b"lazy"
+
+
+@pytest.mark.parametrize(
+    ("task", "wanted", "labels"),
+    [
+        ("classification", CLASSES, None),
+        ("classification", CLASSES, CLASSES),
+        ("regression", normal(40, 3, seed=1), None),
+        ("regression", normal(40, 3, seed=1), CLASSES),
+        ("multi-label", (normal(40, 3) > 0).long(), CLASSES),
+    ],
+)
+def test_labels_that_are_not_in_memory_are_only_for_the_partition(
+    task: str, wanted: Tensor, labels: Tensor | None, tmp_path: Path
+) -> None:
+    inputs = normal(40, 5)
+    data = Dataset("lazy", Lazy(inputs, wanted, labels), Lazy(inputs[:9], wanted[:9]), ("a", "b", "c"))
+    scheme = "iid" if labels is None else "shards"
+    settings = replace(SMALL, task=task, partition=scheme, method=("fedma", "fedavg"), min_samples=1)
+    federation = assemble(settings, data)
+    by_class = task == "classification" and labels is not None
+    assert federation.clients[0].classes == (3 if by_class else 1)
+    lines = read(run(settings, tmp_path / "run", SILENT, dataset=data)).evaluations
+    assert [bool(line.client_accuracy) for line in lines] == [by_class] * 2

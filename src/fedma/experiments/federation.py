@@ -180,7 +180,7 @@ def assemble(
     template = _model(settings, dataset, meaning, None)
     _check_weights(template, settings.model)
     judge = Judge(meaning, metrics_of((*settings.metrics, *metrics), meaning, outputs=outputs))
-    example = Compute().batch(dataset.train.batch(torch.arange(min(2, len(dataset.train)))))
+    example = Compute().batch(dataset.train.example())
     measured = check_fit(judge, template, example, outputs=outputs, name=settings.model)
     graph = units(template, meaning.inputs(example))
     if any(METHODS.get(name).matches for name in settings.method):
@@ -189,7 +189,8 @@ def assemble(
     hiding = privacy(settings)
     if hiding is not None:
         hiding.epsilon(1, delta=settings.dp_delta)  # refuses what cannot be accounted for
-    classes = outputs if meaning.has_classes else 1
+    known = meaning.has_classes and meaning.classes_of(dataset.train.labels) is not None
+    classes = outputs if known else 1
     clients = tuple(
         Client(number, dataset.train, template, graph, classes, settings.seed, rows=part, privacy=own, task=meaning)
         for number, (part, own) in enumerate([*((part, hiding) for part in parts), (everyone, None)])
@@ -213,20 +214,26 @@ def _check_task(settings: Settings, task: BaseTask) -> None:
 
 
 def _check_labels(task: BaseTask, dataset: Dataset, outputs: int) -> None:
-    """Refuse targets in memory that are out of range."""
+    """Refuse targets that are out of range, as far as they are known."""
     for word, split in (("training", dataset.train), ("test", dataset.test)):
+        if not _in_memory(split) and not task.has_classes:
+            continue
         try:
             task.check_labels(split.labels, outputs=outputs)
         except InputError as error:
             raise InputError(f"{word} samples of {dataset.name!r}: {error}") from error
 
 
+def _in_memory(split: Split) -> bool:
+    """Whether the split's labels are what the task predicts; else they only say how to divide it."""
+    return type(split) is Split
+
+
 def _by_class(task: BaseTask, split: Split, scheme: str) -> Split:
     """The split with the labels by which it is divided: classes, where there are some, else all alike."""
     classes = task.classes_of(split.labels)
-    lazy = not isinstance(split, Split)
-    if classes is None and lazy:
-        classes = split.labels
+    if classes is None and not _in_memory(split):
+        classes = split.labels  # given for this alone
     if classes is None:
         if scheme in ("pathological", "shards"):
             raise InputError(

@@ -312,8 +312,8 @@ class _MethodRun:
         self.callback.result(values)
 
     def _by_client(self, judged: Sequence[Sums]) -> dict[str, Any]:
-        """Each client's accuracy, by its own model or by the one for all; nothing for a task without classes."""
-        if not {"right", "present"} <= judged[0].keys():
+        """Each client's accuracy, by its own model or by the one for all; nothing where classes are not known."""
+        if not {"right", "present"} <= judged[0].keys() or self.federation.clients[0].classes == 1:
             return {}
         counts = torch.stack([client.class_counts for client in self.federation.clients[:-1]])
         right = torch.stack([sums["right"] for sums in judged])

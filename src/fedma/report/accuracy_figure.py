@@ -1,6 +1,6 @@
 """Accuracy, or another main metric, against megabytes, rounds or local epochs.
 
-A panel a case; a line, point or level a method.
+A panel per group of runs; a line, point or level per method.
 """
 
 import math
@@ -14,7 +14,7 @@ from fedma.errors import InputError
 from fedma.methods import LOCAL, METHODS, label
 from fedma.report.report_figure import GRID, PAPER, ReportFigure, blank, style, together
 from fedma.report.results import Run
-from fedma.report.summary import RunGroup, Measure, Point, run_groups, curve, measure_of, shortened
+from fedma.report.summary import Measure, Point, RunGroup, curve, measure_of, run_groups, shortened
 
 __all__ = ["OTHERS", "STYLES", "accuracy", "plot"]
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from fedma.methods import label
 from fedma.report.report_figure import ReportFigure
 from fedma.report.results import Run
-from fedma.report.summary import run_groups, measure_of, plain, rows, shortened
+from fedma.report.summary import measure_of, plain, rows, run_groups, shortened
 from fedma.report.tables import WORDS, cells, explained
 
 Row = Sequence[str]
@@ -92,16 +92,16 @@ def further(runs: Sequence[Run]) -> Table | None:
     main = measure_of(runs)
     directions = {name: better for run in runs for name, better in run.metrics.items() if name != main.name}
     lines = []
-    for case in cases(runs):
-        for method, series in case.series.items():
+    for group in run_groups(runs):
+        for method, series in group.series.items():
             last = [evaluations[-1] for evaluations in series]
             values = {name: [own for line in last if (own := line.value(name)) is not None] for name in directions}
             means = [f"{sum(own) / len(own):.4g}" if own else "—" for own in values.values()]
-            lines.append((case.label, [shortened(label(method) or method), *means]))
+            lines.append((group.label, [shortened(label(method) or method), *means]))
     if not any(line.metrics for run in runs for line in run.evaluations):
         return None
     head = ["method", *(f"{name.replace('_', ' ')} ({better} is better)" for name, better in directions.items())]
-    bodies = [(title, [line for _, line in group]) for title, group in groupby(lines, key=lambda line: line[0])]
+    bodies = [(title, [line for _, line in own]) for title, own in groupby(lines, key=lambda line: line[0])]
     return Table("Further metrics on the test split", head, bodies)
 
 

@@ -99,7 +99,7 @@ class BaseTask:
         return None
 
     def class_count(self, model: nn.Module, batch: Any) -> int:
-        """How many classes a model tells apart: its outputs; 1 where the task has no classes."""
+        """How many classes a model tells apart: its outputs. 1 where the task has no classes."""
         return logits(call(model, self.inputs(batch))).shape[-1] if self.has_classes else 1
 
     def check(self, model: nn.Module, batch: Any, *, outputs: int) -> None:

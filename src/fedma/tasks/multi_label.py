@@ -65,8 +65,8 @@ class MultiLabel(BaseTask):
 
     def outputs(self, dataset: Dataset) -> int:
         """One for each label."""
-        labels = dataset.train.labels
-        return labels.shape[1] if isinstance(labels, Tensor) and labels.dim() == 2 else super().outputs(dataset)
+        wanted = self.targets(dataset.train.example())
+        return wanted.shape[1] if isinstance(wanted, Tensor) and wanted.dim() == 2 else super().outputs(dataset)
 
     def check(self, model: nn.Module, batch: Any, *, outputs: int) -> None:
         """Outputs and targets of one shape."""

@@ -76,8 +76,8 @@ class Regression(BaseTask):
 
     def outputs(self, dataset: Dataset) -> int:
         """One for each number of an example."""
-        labels = dataset.train.labels
-        return math.prod(labels.shape[1:]) if isinstance(labels, Tensor) else super().outputs(dataset)
+        wanted = self.targets(dataset.train.example())
+        return math.prod(wanted.shape[1:]) if isinstance(wanted, Tensor) else super().outputs(dataset)
 
     def check(self, model: nn.Module, batch: Any, *, outputs: int) -> None:
         """Outputs that fit the targets."""

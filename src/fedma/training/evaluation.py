@@ -69,5 +69,5 @@ def judged(
         compute.place(model)
     rows = torch.arange(len(data)) if rows is None else rows
     with torch.inference_mode(), evaluating(nn.ModuleList(models)), compute.precisely():
-        parts = [judge.sums(models, compute.batch(data.batch(part))) for part in rows.split(BATCH)]
+        parts = [judge.sums(models, compute.batch(batch)) for batch in data.batches(rows.split(BATCH))]
     return [added(of_one) for of_one in zip(*parts, strict=True)]

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedma.data import Split
 from fedma.errors import InputError
-from fedma.seeds import generator, global_generator
+from fedma.seeds import generator, global_generator, number
 from fedma.tasks import BaseTask, Classification
 from fedma.training.augment import augment
 from fedma.training.compute import Compute
@@ -74,11 +74,11 @@ def fit(
     draw = generator(seed, *name, "order")
     with _held(model, frozen), global_generator(draw.initial_seed(), device=compute.device):
         step = _Step(model.train(), trained, schedule, compute, task)
-        for _ in range(schedule.epochs):
+        for epoch in range(schedule.epochs):
             order = rows[torch.randperm(len(rows), generator=draw)]
             total = torch.zeros((), device=compute.device)
-            for part in _batches(order, schedule.batch_size):
-                batch = data.batch(part)
+            parts = _batches(order, schedule.batch_size)
+            for part, batch in zip(parts, data.batches(parts, seed=number(seed, *name, "samples", epoch)), strict=True):
                 if schedule.augment:
                     batch = _augmented(batch, draw)
                 total += step(batch) * len(part)

@@ -118,9 +118,10 @@ class _Site:
         # A model function of the user's own draws from PyTorch's global generator: the same weights, whenever it does.
         with global_generator(number(seed, "init", client)):
             template = model_fn(context)
-        example = Compute().batch(data.batch(torch.arange(min(2, len(data)))))
+        example = Compute().batch(data.example())
         with torch.no_grad():
-            classes = task.class_count(template.eval(), example)
+            known = task.classes_of(data.labels) is not None
+            classes = task.class_count(template.eval(), example) if known else 1
         graph = _graph(template, task.inputs(example), context.state)
         self.client = Client(client, data, template, graph, classes, seed, task=task)
         self.compute: Compute = self.client.compute(device=device)
