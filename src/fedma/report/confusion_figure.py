@@ -10,7 +10,7 @@ from fedma.report.report_figure import ReportFigure, together
 from fedma.report.results import Run
 from fedma.report.summary import shortened
 
-MOST = 40
+MOST_DRAWN = 40
 """The most classes of a matrix that is drawn."""
 
 
@@ -21,7 +21,7 @@ def confusion(runs: Sequence[Run]) -> ReportFigure | None:
     for run in runs:
         for method, matrix in run.confusion.items():
             name = shortened(label(method) or method)
-            if name in {heat.title for heat in heats} or len(matrix) > MOST:
+            if name in {heat.title for heat in heats} or len(matrix) > MOST_DRAWN:
                 continue
             counts, classes = np.array(matrix, dtype=float), _names(run, len(matrix))
             heats.append(_heat(name, counts, classes))

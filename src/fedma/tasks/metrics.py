@@ -17,7 +17,7 @@ from fedma.registry import load
 from fedma.tasks.base import BaseTask, Better, can_combine
 from fedma.tasks.sums import Sums
 
-SHORT = {
+METRICS = {
     "accuracy": {"multiclass": "MulticlassAccuracy", "multilabel": "MultilabelAccuracy"},
     "f1": {"multiclass": "MulticlassF1Score", "multilabel": "MultilabelF1Score"},
     "precision": {"multiclass": "MulticlassPrecision", "multilabel": "MultilabelPrecision"},
@@ -101,7 +101,7 @@ def metrics_of(given: Sequence[Any], task: BaseTask, *, outputs: int) -> tuple[M
     """Metrics by name or as objects, for this task.
 
     Args:
-        given: short names (`SHORT`), names of torchmetrics' classes, `package.module:name`, or metrics of
+        given: short names (`METRICS`), names of torchmetrics' classes, `package.module:name`, or metrics of
             torchmetrics.
         task: gives the arguments of classes that are named.
         outputs: how many classes, labels or numbers.
@@ -141,17 +141,17 @@ def _metric(given: Any, task: BaseTask, outputs: int, library: Any) -> Metric:
 
 def _class(name: str, kind: str, task: BaseTask, library: Any) -> type:
     """Torchmetrics' class of this name."""
-    if name in SHORT:
-        if kind not in SHORT[name] and "" not in SHORT[name]:
+    if name in METRICS:
+        if kind not in METRICS[name] and "" not in METRICS[name]:
             raise InputError(f"metric {name!r} is not for the task {task.name!r}, whose targets are no classes")
-        name = SHORT[name].get(kind) or SHORT[name][""]
+        name = METRICS[name].get(kind) or METRICS[name][""]
     for room in _ROOMS:
         found = getattr(getattr(library, room, None), name, None)
         if isinstance(found, type):
             return found
-    near = get_close_matches(name, SHORT, n=1)
+    near = get_close_matches(name, METRICS, n=1)
     guess = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"metric {name!r} is not known{guess}; known are {', '.join(SHORT)}, and torchmetrics' classes")
+    raise InputError(f"metric {name!r} is not known{guess}; known are {', '.join(METRICS)}, and torchmetrics' classes")
 
 
 def _made(name: str, kind: type, options: Mapping[str, Any]) -> Any:
