@@ -31,6 +31,9 @@ class Settings:
             "ylecun/mnist", or a local folder.
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
+        task: what is trained: "classification", another task of fedma.tasks (an unknown name lists them), or
+            package.module:name, a class of your own with the methods loss and judge.
+        metrics: further metrics of torchmetrics, by short names such as f1 and auroc, or names of its classes.
         method: the methods to compare, in this order: names, or package.module:name, a fedma.methods.Method of your
             own.
         clients: number of clients.
@@ -95,6 +98,8 @@ class Settings:
 
     data: str = "digits"
     model: str = "cnn"
+    task: str = "classification"
+    metrics: tuple[str, ...] = ()
     method: tuple[MethodName, ...] = ("fedma",)
     clients: int = 10
     partition: Partition = "dirichlet"

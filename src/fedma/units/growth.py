@@ -127,7 +127,7 @@ class _Bare(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is nn.functional.batch_norm and args and not kwargs.get("training", any(args[5:6])):
-            tensor, *held = [*args[:5], *(kwargs.get(name) for name in ("weight", "bias"))]
+            tensor, held = args[0], [*args[1:5], kwargs.get("weight"), kwargs.get("bias")]
             if tensor.is_meta and tensor.dim() > 1:
                 return self._normalised(tensor, [each for each in held if each is not None])
         return func(*args, **kwargs)
