@@ -127,7 +127,16 @@ def given(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     """As `outputs`, but without restoring the model's state: for a copy that is thrown away."""
     own = inputs.copied()
     found = results(model(*own.args, **own.kwargs))
-    return [torch.as_tensor(leaf).detach().clone() for leaf in found]
+    return [dense(torch.as_tensor(leaf).detach()).clone() for leaf in found]
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor of any kind (sparse, nested, quantised) as an ordinary one."""
+    if tensor.is_nested:
+        return tensor.to_padded_tensor(0.0)
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor.to_dense() if tensor.layout is not torch.strided else tensor
 
 
 def results(result: Any) -> list[Any]:

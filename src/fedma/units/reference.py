@@ -21,6 +21,7 @@ from fedma.seeds import global_generators
 from fedma.units.inputs import Inputs, evaluating, given, results
 from fedma.units.paths import running
 from fedma.units.state import tensors
+from fedma.units.storages import is_plain
 
 HIGH = {
     torch.float16: torch.float64,
@@ -68,7 +69,9 @@ class Pass:
     flat: bool = False
 
 
-def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False) -> Pass:
+def forward(
+    model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False, watched: bool = True
+) -> Pass:
     """One forward pass in evaluation mode; equal models get equal random numbers.
 
     Args:
@@ -76,21 +79,23 @@ def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bo
         inputs: arguments of its forward.
         double: compute in float64, whatever dtypes the model asks for; this includes casts and constants.
         traced: keep traces of all intermediate values.
+        watched: see every operation. Otherwise there are no traces, and the model's own casts stay.
     """
     look = _Look(double=double, traced=traced)
-    paths = running(model, look.path) if traced else contextlib.nullcontext()
-    with evaluating(model), steady(model, double=double), look, paths:
+    paths = running(model, look.path) if traced and watched else contextlib.nullcontext()
+    with evaluating(model), steady(model, double=double), look if watched else contextlib.nullcontext(), paths:
         found = given(model, inputs)
     return Pass(found, look.traces, look.flat)
 
 
-def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True) -> dict[str, Tensor]:
+def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True, watched: bool = True) -> dict[str, Tensor]:
     """The gradient of a random sum of the outputs by each parameter on which they depend, by name.
 
     Args: as for `forward`.
     """
     own = {name: tensor.requires_grad_() for name, tensor in tensors(model).items() if isinstance(tensor, nn.Parameter)}
-    with evaluating(model), steady(model, double=double), torch.enable_grad(), _Look(double=double, traced=False):
+    look = _Look(double=double, traced=False) if watched else contextlib.nullcontext()
+    with evaluating(model), steady(model, double=double), torch.enable_grad(), look:
         arguments = inputs.copied()
         found = results(model(*arguments.args, **arguments.kwargs))
         sums = [
@@ -165,7 +170,12 @@ class _Look(TorchDispatchMode):
         return [Trace(name, where, own) for (name, where, _), own in zip(self._made, sums, strict=True)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        if not all(kind.__torch_dispatch__ is Tensor.__torch_dispatch__ for kind in types):
+            return NotImplemented  # a subclass says first what it makes of the operation
+        with torch._C.DisableTorchFunction():
+            return self._take(func, args, kwargs or {})
+
+    def _take(self, func: Any, args: Any, kwargs: Any) -> Any:
         schema = func._schema
         changes = schema.is_mutable
         view = not changes and any(result.alias_info is not None for result in schema.returns)
@@ -197,7 +207,7 @@ class _Look(TorchDispatchMode):
 def _raised(thing: Any) -> Any:
     """An argument or result in float64."""
     if isinstance(thing, Tensor):
-        return thing.to(HIGH[thing.dtype]) if thing.dtype in HIGH else thing
+        return thing.to(HIGH[thing.dtype]) if thing.dtype in HIGH and not _is_zeros(thing) else thing
     if isinstance(thing, list | tuple):
         return type(thing)(_raised(each) for each in thing)
     return _raised_kinds(thing)
@@ -215,8 +225,15 @@ def _tensors(thing: Any) -> list[Tensor]:
     return [own for own in flat if isinstance(own, Tensor)]
 
 
+def _is_zeros(tensor: Tensor) -> bool:
+    """Whether a tensor is one of zeros that take no memory, with which hardly any operation works."""
+    return tensor.layout is torch.strided and not tensor.is_nested and tensor._is_zerotensor()
+
+
 def _is_real(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.layout == torch.strided and tensor.numel() > 0
+    """Whether the numbers of a tensor can be summed."""
+    kind = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return kind and tensor.is_floating_point() and is_plain(tensor) and not tensor.is_meta and tensor.numel() > 0
 
 
 def _sums(tensor: Tensor) -> Tensor:

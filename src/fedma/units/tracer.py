@@ -148,7 +148,7 @@ class Tracer:
     def use(self, value: Value) -> None:
         """Remember when the model's own tensors are first used."""
         for symbol in value.symbols if value.weight and value.settled else ():
-            for name, _ in symbol.sources:
+            for name, _ in sorted(symbol.sources):
                 self.used.setdefault(name)
 
     def _ruled(self, rule: Rule, call: Call) -> list[Symbols | Value | None]:
