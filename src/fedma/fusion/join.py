@@ -14,7 +14,7 @@ from fedma.matching import Function, Matcher, fuse_weights, original_order, slot
 from fedma.matching.averaging.regmean import check_moments
 from fedma.matching.clients import OnBad, bad_models, check_alike
 from fedma.matching.one_shot import TRIES
-from fedma.matching.registry import DEFAULT, MAX_GROWTH
+from fedma.matching.registry import DEFAULT, DEFAULT_MAX_GROWTH
 from fedma.norms import settle_spectral_norms
 from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
@@ -69,7 +69,7 @@ def fuse(
     fitted: bool | None = None,
     tries: int = TRIES,
     grow: bool = True,
-    max_growth: float = MAX_GROWTH,
+    max_growth: float = DEFAULT_MAX_GROWTH,
     recurrent: bool = False,
     moments: Sequence[Moments] | None = None,
     on_bad: OnBad = "raise",

@@ -33,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = "bbp"
 """The matcher if none is named."""
-MAX_GROWTH = 1.5
+DEFAULT_MAX_GROWTH = 1.5
 """By default, how many times as wide as the widest model the global model may be."""
 
 
