@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fedma.errors import InputError
 from fedma.experiments.availability import availability
+from fedma.matching.registry import DEFAULT_MAX_GROWTH
 from fedma.methods import METHODS, Method
 
 MethodName = str
@@ -137,7 +138,7 @@ class Settings:
     gamma: float | None = None
     recurrent: bool = False
     grow: bool = True
-    max_growth: float = 1.5
+    max_growth: float = DEFAULT_MAX_GROWTH
     robust: Literal["mean", "trimmed", "median"] = "mean"
     clip: float | None = None
     dp_clip: float | None = None
