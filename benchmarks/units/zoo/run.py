@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -111,7 +112,7 @@ def measured(name, verify=True):
         "judged": round(time.process_time() - start, 2),
         "peak_mb": round(after / 1024),
         "added_mb": round((after - before) / 1024),
-        "stuck": {group.name: group.reason for group in list(graph.groups.values()) if not group.growable},
+        "stuck": dict(Counter(group.reason[:100] for group in graph.groups.values() if not group.growable)),
         "reasons": reasons,
     }
 
