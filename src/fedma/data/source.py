@@ -95,7 +95,7 @@ def samples(
     labels: Sequence[NDArray[Any]]
     classes: tuple[str, ...] = ()
     if numbers:
-        labels = [number_values(table, (label,), f"{word} of {title!r}")[:, 0] for word, table in both]
+        labels = [_targets(table, label, f"{word} of {title!r}") for word, table in both]
     else:
         labels, classes = numbered(title, [table for _, table in both], label)
     pictures = isinstance(features[columns[0]], imported("datasets", extra="data").Image)
@@ -114,6 +114,12 @@ def samples(
     vocabulary = None if pictures else _vocabulary([one.decoded() for one in found])
     test = found[1] if len(found) > 1 else None
     return Source(title, classes, found[0], test, white=255 if pictures else None, vocabulary=vocabulary)
+
+
+def _targets(table: Any, label: str, place: str) -> NDArray[np.float32]:
+    """Numbers to predict: one a sample, or lists of one length."""
+    values = number_values(table, (label,), place).astype(np.float32)
+    return values[:, 0] if column_values(table, label).ndim == 1 else values
 
 
 def _vocabulary(inputs: Sequence[Tensor]) -> int | None:

@@ -18,7 +18,7 @@ from fedma.experiments.method_factories import privacy, schedule
 from fedma.experiments.settings import Settings
 from fedma.methods import METHODS
 from fedma.models import build
-from fedma.tasks import BaseTask, Better, Judge, Task, can_combine, metrics_of, task_of
+from fedma.tasks import BaseTask, Better, Judge, Regression, Task, can_combine, metrics_of, task_of
 from fedma.tasks.checking import check_fit
 from fedma.training import Compute
 from fedma.units import UnitGraph, Weights, units, weights
@@ -164,7 +164,7 @@ def assemble(
     device, meaning = _device(settings.device), task_of(task or settings.task)
     _check_task(settings, meaning)
     given = dataset is not None
-    dataset = _taken(settings, dataset) if dataset is not None else _loaded(settings)
+    dataset = _taken(settings, dataset) if dataset is not None else _loaded(settings, meaning)
     outputs = meaning.outputs(dataset)
     _check_labels(meaning, dataset, outputs)
     parts = partition(
@@ -276,7 +276,7 @@ def reassemble(
     return federation
 
 
-def _loaded(settings: Settings) -> Dataset:
+def _loaded(settings: Settings, task: BaseTask) -> Dataset:
     return load(
         settings.data,
         seed=settings.seed,
@@ -286,6 +286,7 @@ def _loaded(settings: Settings) -> Dataset:
         min_windows=settings.min_windows,
         inputs=settings.inputs,
         label=settings.label,
+        numbers=isinstance(task, Regression),
     )
 
 
