@@ -51,6 +51,11 @@ class Inputs:
         return self.each(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else copy.copy(leaf))
 
     @property
+    def unseen(self) -> bool:
+        """Whether there are arrays or fractions outside tensors, which Python code may compare unseen."""
+        return any(isinstance(leaf, float | np.floating | np.ndarray) for leaf in leaves((self.args, self.kwargs)))
+
+    @property
     def hidden(self) -> bool:
         """Whether the inputs hold arrays or rows of numbers. A forward pass may make tensors of them unseen."""
         direct = {id(argument) for argument in (*self.args, *self.kwargs.values())}
@@ -99,6 +104,36 @@ def _kept(module: nn.Module) -> Callable[[], None]:
             value.extend(inside) if isinstance(value, list) else value.update(inside)
 
     return back
+
+
+Marks = list[tuple[Any, int]]
+"""What modules hold besides parameters, buffers and hooks, with how often each tensor was written to."""
+EVERY = vars(nn.Module()).keys()
+"""Attributes of every module."""
+
+
+def marks(model: nn.Module) -> Marks:
+    """What a forward pass may leave behind in a model, as it is now; nothing where a module holds what forbids a look."""
+    own = [value for module in model.modules() for name, value in vars(module).items() if name not in EVERY]
+    with contextlib.suppress(Exception):
+        return [(leaf, _version(leaf)) for leaf in leaves(own, skip=_is_used_up)]
+    return []
+
+
+def _version(leaf: Any) -> int:
+    return leaf._version if isinstance(leaf, Tensor) and not leaf.is_inference() else 0
+
+
+def _is_used_up(thing: Any) -> bool:
+    """Whether a look at a thing would change it."""
+    return isinstance(thing, Iterator)
+
+
+def unmarked(before: Marks, after: Marks) -> bool:
+    """Whether nothing was left behind between two looks."""
+    if len(before) != len(after):
+        return False
+    return all(old is new and n == m for (old, n), (new, m) in zip(before, after, strict=True))
 
 
 @contextlib.contextmanager
