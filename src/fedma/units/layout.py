@@ -134,9 +134,9 @@ def index(
 
 def _lone(factor: Factor, maps: Maps, widths: Widths) -> Tensor:
     """The places along an axis that one group, or none, has for its own."""
-    if factor.group in maps:
-        return maps[factor.group]
-    return torch.arange(factor.size if factor.group is None else widths.get(factor.group, factor.size))
+    if factor.group is None:
+        return torch.arange(factor.size)
+    return maps[factor.group] if factor.group in maps else torch.arange(widths.get(factor.group, factor.size))
 
 
 def take(tensor: Tensor, index: tuple[Tensor, ...]) -> Tensor:
