@@ -8,12 +8,13 @@ from collections import defaultdict
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedma.seeds import generator
-from fedma.units import registry
+from fedma.units import registry, units
 from fedma.units.axes import leaf, leaves
 from fedma.units.tracer import Tracer
 from fedma.units.values import Value
@@ -188,3 +189,36 @@ def test_what_a_rule_leaves_free_may_be_reordered_however_it_is_called(seed):
     calls = heard(8, WAYS)
     print("no sample reaches", *sorted(registry._RULES.keys() - calls.keys()))
     assert faults(calls, seed) == {}
+
+
+ALONE = {
+    "conv": lambda h: F.conv1d(h, torch.ones(1, 3, 1)),
+    "same": lambda h: F.conv1d(h, torch.ones(1, 3, 1), padding="same"),
+    "transposed": lambda h: F.conv_transpose2d(h[None], torch.ones(2, 1, 2, 1))[0],
+    "depthwise": lambda h: F.conv2d(h[None], torch.ones(2, 1, 2, 1), groups=2)[0],
+    "mean": lambda h: F.avg_pool2d(h, (2, 1), ceil_mode=True),
+    "largest": lambda h: F.max_pool1d(h, 1, stride=1),
+}
+JOINED = {
+    "stride": lambda h: F.conv1d(h, torch.ones(1, 3, 1), stride=2, padding=3),
+    "padding": lambda h: F.conv1d(h, torch.ones(1, 3, 1), padding=1),
+    "more": lambda h: F.conv_transpose1d(h, torch.ones(3, 1, 1), stride=2, output_padding=1),
+    "window": lambda h: F.avg_pool2d(h, (1, 3), stride=1, padding=(0, 1)),
+    "largest": lambda h: F.max_pool1d(h, 1, stride=2),
+}
+
+
+@pytest.mark.parametrize("window", [*ALONE.values(), *JOINED.values()], ids=[*ALONE, *(f"not {n}" for n in JOINED)])
+def test_positions_that_a_window_shows_alone_may_be_reordered(window):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.make = nn.Linear(4, 7)
+            self.read = nn.Parameter(torch.rand(21, 2, generator=generator(0, "read")))
+
+        def forward(self, x):
+            made = window(self.make(x).tanh())
+            return made @ self.read[: made.shape[-1]]
+
+    graph = units(Net(), torch.rand(2, 3, 4, generator=generator(0, "x")))
+    assert bool(graph.groups) == (window in ALONE.values())

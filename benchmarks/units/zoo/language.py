@@ -20,13 +20,13 @@ SMALL = {
 PICTURE = {"image_size": SIZE, "patch_size": 8, "num_channels": 3}
 
 TEXT = """
-Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForMaskedLM Camembert:ForMaskedLM
-Canine:ForSequenceClassification
+Albert:ForMaskedLM Bert:ForMaskedLM BertGeneration:Decoder BigBird:ForPreTraining Camembert:ForMaskedLM
+Canine:ForTokenClassification
 ConvBert:ForMaskedLM Data2VecText:ForMaskedLM Deberta:ForMaskedLM DebertaV2:ForMaskedLM DistilBert:ForMaskedLM
-Electra:ForMaskedLM Ernie:ForMaskedLM Esm:ForMaskedLM FNet:ForMaskedLM Funnel:ForMaskedLM
+Electra:ForMaskedLM Ernie:ForMaskedLM Esm:ForMaskedLM FNet:ForPreTraining Funnel:ForMaskedLM
 LayoutLM:ForMaskedLM MegatronBert:ForMaskedLM MobileBert:ForMaskedLM ModernBert:ForMaskedLM MPNet:ForMaskedLM
 Nystromformer:ForMaskedLM RemBert:ForMaskedLM Roberta:ForMaskedLM RoFormer:ForMaskedLM
-SqueezeBert:ForMaskedLM XLMRoberta:ForMaskedLM XLNet:LMHeadModel Yoso:ForMaskedLM Xmod:ForMaskedLM
+SqueezeBert:ForSequenceClassification XLMRoberta:ForMaskedLM XLNet:LMHeadModel Yoso:ForMaskedLM Xmod:ForMaskedLM
 Arcee:ForCausalLM BioGpt:ForCausalLM Bloom:ForCausalLM CodeGen:ForCausalLM Cohere:ForCausalLM CTRL:LMHeadModel
 DeepseekV3:ForCausalLM Falcon:ForCausalLM FalconMamba:ForCausalLM Gemma:ForCausalLM Gemma2:ForCausalLM
 Gemma3:ForCausalLM GPT2:LMHeadModel GPTBigCode:ForCausalLM GPTNeo:ForCausalLM GPTNeoX:ForCausalLM GPTJ:ForCausalLM
@@ -118,7 +118,8 @@ class Answer(torch.nn.Module):
 
     def forward(self, **inputs):
         result = self.model(**inputs)
-        return result.logits if "logits" in result else result.last_hidden_state
+        logits = [value for name, value in result.items() if name.endswith("logits")]
+        return logits or result.last_hidden_state
 
 
 NAMES = [*TEXT, *IMAGES]

@@ -78,6 +78,19 @@ class Call:
                     raise Misfit(f"{self.name}: an axis of length {symbol.size} does not broadcast to {shape[axis]}")
         return tuple(leaf(n) if symbol is None else symbol for n, symbol in zip(shape, result, strict=True))
 
+    def slid(self, positions: Sequence[Symbol], kernel: int | Sequence[int], shape: Sequence[int]) -> Symbols:
+        """What axes become along which a window slides: they stay in place, unless it shows each position alone."""
+        made = []
+        for axis, (symbol, length) in enumerate(zip(positions, shape, strict=True)):
+            stride, padding, more = (
+                _at(self.args.get(name) or 0, axis) for name in ("stride", "padding", "output_padding")
+            )
+            alone = _at(kernel, axis) == 1 and stride in (0, 1) and padding in (0, "valid", "same") and more == 0
+            if not alone:
+                pin(symbol, "position")
+            made.append(symbol if alone else leaf(length, pinned="position"))
+        return tuple(made)
+
     def reads(self, weight: Value, axis: int) -> None:
         """Note that the operation sums over this axis of a weight."""
         if weight.weight:
@@ -121,3 +134,8 @@ class Call:
     def hint(self, symbol: Symbol, *words: str) -> None:
         """Suggest words for the names of these units, outermost first."""
         hint(symbol, *words)
+
+
+def _at(setting: Any, axis: int) -> Any:
+    """What a setting is for one axis; one number may stand for all."""
+    return setting[axis if len(setting) > 1 else 0] if isinstance(setting, list | tuple) else setting

@@ -11,7 +11,7 @@ from torch import nn
 from fedma.errors import GraphError, PinnedWarning
 from fedma.units import blocks, export, record
 from fedma.units.axes import Leaf, Symbol, leaves, pin, resolve
-from fedma.units.graph import SINGLE, UNUSED, Group, UnitGraph
+from fedma.units.graph import SINGLE, UNINDEXED, UNUSED, Group, UnitGraph
 from fedma.units.inputs import Inputs
 from fedma.units.layout import Axis, Factor
 from fedma.units.tracer import Tracer
@@ -112,7 +112,7 @@ def _pin_strays(tracer: Tracer, parameters: set[str]) -> None:
         for symbol in tracer.owned[name].symbols:
             for unit in leaves(symbol):
                 if unit not in indexed:
-                    unit.pinned = unit.pinned or "indexes no parameter"
+                    unit.pinned = unit.pinned or UNINDEXED
     for value in tracer.seen:
         for symbol in value.symbols if value.settled else ():
             resolve(symbol.segments)

@@ -69,7 +69,9 @@ class Pass:
     flat: bool = False
 
 
-def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False) -> Pass:
+def forward(
+    model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False, watched: bool = True
+) -> Pass:
     """One forward pass in evaluation mode; equal models get equal random numbers.
 
     Args:
@@ -77,21 +79,23 @@ def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bo
         inputs: arguments of its forward.
         double: compute in float64, whatever dtypes the model asks for; this includes casts and constants.
         traced: keep traces of all intermediate values.
+        watched: see every operation. Otherwise there are no traces, and the model's own casts stay.
     """
     look = _Look(double=double, traced=traced)
-    paths = running(model, look.path) if traced else contextlib.nullcontext()
-    with evaluating(model), steady(model, double=double), look, paths:
+    paths = running(model, look.path) if traced and watched else contextlib.nullcontext()
+    with evaluating(model), steady(model, double=double), look if watched else contextlib.nullcontext(), paths:
         found = given(model, inputs)
     return Pass(found, look.traces, look.flat)
 
 
-def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True) -> dict[str, Tensor]:
+def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True, watched: bool = True) -> dict[str, Tensor]:
     """The gradient of a random sum of the outputs by each parameter on which they depend, by name.
 
     Args: as for `forward`.
     """
     own = {name: tensor.requires_grad_() for name, tensor in tensors(model).items() if isinstance(tensor, nn.Parameter)}
-    with evaluating(model), steady(model, double=double), torch.enable_grad(), _Look(double=double, traced=False):
+    look = _Look(double=double, traced=False) if watched else contextlib.nullcontext()
+    with evaluating(model), steady(model, double=double), torch.enable_grad(), look:
         arguments = inputs.copied()
         found = results(model(*arguments.args, **arguments.kwargs))
         sums = [

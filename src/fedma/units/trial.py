@@ -33,6 +33,8 @@ ROUNDED = 50.0
 """Differences up to this multiple of the effect of rounding all weights count as zero."""
 WORST = {True: 1e-6, False: 1e-3}
 """Upper bound on a difference that counts as zero: in float64, and in the model's own precision."""
+WAYS = ((True, True), (False, True), (True, False), (False, False))
+"""How models run: in float64 or not, watched or not. The first way that works is taken."""
 DRAWS = 2
 """How many random orders are tried: one on each set of inputs."""
 FIXED = "its size is fixed in the model"
@@ -65,17 +67,22 @@ class Trial:
     Attributes:
         model: the copy. It is never run itself; copies of it are.
         double: whether everything is computed in float64, instead of the model's own precision.
+        watched: whether every operation is seen. Some models run only without this.
         cases: the given inputs, and perturbed inputs if the model runs on them.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self._last: tuple[tuple[frozenset[str], int], Pass] | None = None
-        self.double = True
-        try:
-            self._begin(model, in_double(inputs))
-        except Exception:
-            self.double = False
-            self._begin(model, inputs)
+        self._quiet: frozenset[str] = frozenset()
+        fault: Exception | None = None
+        for self.double, self.watched in WAYS:
+            try:
+                return self._begin(model, in_double(inputs) if self.double else inputs)
+            except Exception as error:
+                fault = error
+        if isinstance(fault, GraphError):
+            raise fault
+        raise GraphError(f"{type(model).__name__} runs, but a copy of it does not ({_line(fault)})") from fault
 
     def _begin(self, model: nn.Module, inputs: Inputs) -> None:
         """Perturb the model and run it on given and other inputs. Perturb it less if the outputs lose their meaning."""
@@ -106,7 +113,7 @@ class Trial:
         return None
 
     def _run(self, model: nn.Module, inputs: Inputs, *, traced: bool = False) -> Pass:
-        return forward(model, inputs, double=self.double, traced=traced)
+        return forward(model, inputs, double=self.double, traced=traced, watched=self.watched)
 
     def roused(self, seed: int) -> "Trial | None":
         """The same trial with other weights, at which inactive units may act; None if its outputs are meaningless."""
@@ -125,14 +132,20 @@ class Trial:
     def tolerance(self) -> float:
         """Largest relative difference that counts as zero: a multiple of the effect of rounding, within limits."""
         case = self.cases[0]
-        rounding = self._gap(case, self._run(trembling(self.model), case.inputs))
+        try:
+            rounding = self._gap(case, self._run(trembling(self.model), case.inputs))
+        except Exception:
+            return EXACT
         return min(max(EXACT, ROUNDED * rounding), WORST[self.double])
 
     @cached_property
     def unsteady(self) -> bool:
         """Whether two runs give different outputs, so that nothing can be compared."""
         case = self.cases[0]
-        return self._gap(case, self._run(copied(self.model), case.inputs)) > WORST[self.double]
+        try:
+            return self._gap(case, self._run(copied(self.model), case.inputs)) > WORST[self.double]
+        except Exception:
+            return True
 
     def _gap(self, case: Case, found: Pass) -> float:
         return difference(case.base.outputs, found.outputs, case.sizes)
@@ -155,7 +168,12 @@ class Trial:
 
     def telling(self, graph: UnitGraph, groups: Collection[str]) -> Trace | None:
         """The first operation whose values change when these groups are reordered at random; outputs do not count."""
-        found = self._reordered(graph, groups, DRAWS - 1)
+        if self._quiet == frozenset(groups):
+            return None
+        try:
+            found = self._reordered(graph, groups, DRAWS - 1)
+        except Exception as error:
+            return Trace(_line(error), "", torch.zeros(3))
         return parting(self._case(DRAWS - 1).base.traces, found.traces, WORST[self.double])
 
     def _reordered(self, graph: UnitGraph, groups: Collection[str], draw: int) -> Pass:
@@ -181,11 +199,14 @@ class Trial:
             case = self._case(draw)
             orders = _cycles(graph, graph.groups if ordered else (), draw)
             try:
-                found = self._run(self._moved(graph, orders, wider(graph, groups, draw)), case.inputs)
+                moved = self._moved(graph, orders, wider(graph, groups, draw))
+                found = self._run(moved, case.inputs, traced=ordered and draw == DRAWS - 1)
             except Exception as error:
                 return f"{FIXED} ({_line(error)})"
             if self._differs(case, found):
                 return "zero units change the function"
+        if ordered and parting(case.base.traces, found.traces, WORST[self.double]) is None:
+            self._quiet = frozenset(orders)
         return ""
 
     def shows(self, graph: UnitGraph, group: str) -> bool:
@@ -204,7 +225,7 @@ class Trial:
         """The groups on which the outputs do not depend, to first order; none if that is unknown."""
         case = next((case for case in self.cases if not case.base.flat), self.cases[0])
         try:
-            found = gradients(copied(self.model), case.inputs, double=self.double)
+            found = gradients(copied(self.model), case.inputs, double=self.double, watched=self.watched)
         except Exception:
             return set()
         sizes = {name: float(gradient.abs().max()) for name, gradient in found.items() if gradient.numel()}
@@ -216,10 +237,10 @@ class Trial:
         """A copy of the model with its units in these orders, at these widths."""
         own = {name: tensor.detach() for name, tensor in tensors(self.model).items()}
         moving = {name: tensor for name, tensor in own.items() if graph.groups_of(name) & {*orders, *widths}}
-        moved = graph.gather(moving, orders)
         if widths:
-            moved = graph.scatter(moved, {name: _all(graph, name) for name in widths}, widths)
-        return rebuild(self.model, moved)
+            places = {**{name: _all(graph, name) for name in widths}, **orders}
+            return rebuild(self.model, graph.scatter(moving, places, widths), handed_over=True)
+        return rebuild(self.model, graph.gather(moving, orders), handed_over=True)
 
 
 def wider(graph: UnitGraph, groups: Collection[str], draw: int) -> dict[str, int]:
@@ -263,6 +284,6 @@ def _has_meaning(found: Pass) -> bool:
 _ONE = torch.ones(1)
 
 
-def _line(error: Exception) -> str:
+def _line(error: Exception | None) -> str:
     line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {line[:80]}"
