@@ -15,7 +15,7 @@ from fedma.units.refusals import refuse
 from fedma.units.state import tensors, unsaved
 from fedma.units.tracer import Tracer
 from fedma.units.values import Value
-from fedma.units.walk import leaves, mapped
+from fedma.units.walk import leaves, mapped, placed
 
 Examples = Tensor | Sequence[Any] | Mapping[str, Any]
 """A tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
@@ -177,6 +177,11 @@ def dense(tensor: Tensor) -> Tensor:
 def results(result: Any) -> list[Any]:
     """The leaves of a model's result that count as outputs: all except a cache, which only the model itself reads."""
     return list(leaves(result, skip=_is_cache))
+
+
+def placed_results(result: Any) -> list[tuple[str, Any]]:
+    """The same leaves with their places in the result, each as often as it occurs."""
+    return list(placed(result, skip=_is_cache))
 
 
 def _is_cache(thing: Any) -> bool:
