@@ -31,6 +31,15 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
         InputError: there is no batch, the model does not run on one, or statistics would not be finite. The model is
             then unchanged.
 
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> model = nn.Sequential(nn.BatchNorm1d(1))
+        >>> fedma.recalibrate(model, [torch.tensor([[1.0], [3.0]])])
+        >>> model[0].running_mean
+        tensor([2.])
+
     Source: REPAIR (Jordan et al., ICLR 2023), for networks with batch normalisation.
     """
     samples = [Inputs.of(batch) for batch in batches]

@@ -251,8 +251,8 @@ def test_a_curve_averages_evaluation_by_evaluation(tmp_path: Path) -> None:
     runs = [read(run_folder(tmp_path / str(seed), found, seed=seed)) for seed, found in enumerate(entries)]
     (case,) = run_groups(runs)
     first, second = curve(case.series["fedma"])
-    np.testing.assert_allclose((first.x, first.accuracy), (5.0, 50.0))
-    assert (second.x, second.accuracy, second.interval) == (10.0, 60.0, None)
+    np.testing.assert_allclose((first.x, first.value), (5.0, 50.0))
+    assert (second.x, second.value, second.interval) == (10.0, 60.0, None)
     assert [point.x for point in curve(case.series["fedma"], "round")] == [1, 2]
 
 

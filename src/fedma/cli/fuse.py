@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from fedma.cli.preflight import check_figures, check_writable
 from fedma.cli.text_table import show, table_lines
 from fedma.errors import InputError
-from fedma.matching.registry import DEFAULT, MATCHERS
+from fedma.matching.registry import DEFAULT, DEFAULT_MAX_GROWTH, MATCHERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +56,7 @@ class Fuse:
     weights: tuple[float, ...] | None = None
     matcher: Annotated[str, arg(metavar=f"{{{','.join(MATCHERS.names)}}}|MODULE:NAME")] = DEFAULT
     grow: bool = True
-    max_growth: float = 1.5
+    max_growth: float = DEFAULT_MAX_GROWTH
     recalibrate: bool = False
     interpolate: Path | None = None
     seed: int = 0

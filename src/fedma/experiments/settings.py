@@ -6,17 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fedma.errors import InputError
 from fedma.experiments.availability import availability
+from fedma.matching.registry import DEFAULT_MAX_GROWTH
 from fedma.methods import METHODS, Method
 
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = Literal[METHODS.names]
-    """The names of the registered methods, from which the command line makes its choices."""
+MethodName = str
+"""The name of a registered method, or `package.module:name` of a `fedma.methods.Method` of your own."""
 
 # Choices are spelt out for help and checks: to import the rooms that know them takes seconds.
 Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shards", "natural"]
@@ -34,7 +32,11 @@ class Settings:
             "ylecun/mnist", or a local folder.
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
-        method: the methods to compare, in this order.
+        task: what is trained: "classification", another task of fedma.tasks (an unknown name lists them), or
+            package.module:name, a class of your own with the methods loss and judge.
+        metrics: further metrics of torchmetrics, by short names such as f1 and auroc, or names of its classes.
+        method: the methods to compare, in this order: names, or package.module:name, a fedma.methods.Method of your
+            own.
         clients: number of clients.
         partition: how the training data are divided among the clients.
         alpha: Dirichlet concentration. A smaller value gives a more uneven partition.
@@ -97,6 +99,8 @@ class Settings:
 
     data: str = "digits"
     model: str = "cnn"
+    task: str = "classification"
+    metrics: tuple[str, ...] = ()
     method: tuple[MethodName, ...] = ("fedma",)
     clients: int = 10
     partition: Partition = "dirichlet"
@@ -134,7 +138,7 @@ class Settings:
     gamma: float | None = None
     recurrent: bool = False
     grow: bool = True
-    max_growth: float = 1.5
+    max_growth: float = DEFAULT_MAX_GROWTH
     robust: Literal["mean", "trimmed", "median"] = "mean"
     clip: float | None = None
     dp_clip: float | None = None

@@ -14,7 +14,7 @@ from fedma.matching import Function, Matcher, fuse_weights, original_order, slot
 from fedma.matching.averaging.regmean import check_moments
 from fedma.matching.clients import OnBad, bad_models, check_alike
 from fedma.matching.one_shot import TRIES
-from fedma.matching.registry import DEFAULT
+from fedma.matching.registry import DEFAULT, DEFAULT_MAX_GROWTH
 from fedma.norms import settle_spectral_norms
 from fedma.units import UnitGraph, rebuild, units
 from fedma.units import weights as weights_of
@@ -34,6 +34,17 @@ class Fusion:
         graph: the unit graph of the first model that was not left out.
         excluded: the models that were left out, by number, and why.
         inputs: the example inputs, on which the models were compared.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> models = [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(2)]
+        >>> fusion = fedma.fuse(models, torch.ones(1, 4), grow=False)
+        >>> fusion.widths
+        {'0': 8}
+        >>> [len(slots) for slots in fusion.assignments["0"]]
+        [8, 8]
     """
 
     model: nn.Module
@@ -58,7 +69,7 @@ def fuse(
     fitted: bool | None = None,
     tries: int = TRIES,
     grow: bool = True,
-    max_growth: float = 1.5,
+    max_growth: float = DEFAULT_MAX_GROWTH,
     recurrent: bool = False,
     moments: Sequence[Moments] | None = None,
     on_bad: OnBad = "raise",
@@ -105,6 +116,18 @@ def fuse(
             Or the matcher cannot join these widths, or no model can have the fused widths.
         MissingExtra: the matcher's package is not installed.
 
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> first = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> order = torch.arange(8).flip(0)
+        >>> second = fedma.units(first, torch.ones(1, 4)).permute(first, {"0": order})  # the same units in reverse
+        >>> fused = fedma.fuse([first, second], torch.ones(1, 4)).model
+        >>> x = torch.linspace(-1, 1, 12).reshape(3, 4)
+        >>> bool(torch.allclose(fused(x), first(x), atol=1e-4))
+        True
+
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
     models = list_of(models)
@@ -127,16 +150,12 @@ def fuse(
     own = [scaled(tensors, moved) for tensors, moved in zip(own, factors, strict=True)]
     if how.entry.moves:
         graphs[0].check_movable()
-    if class_counts is not None:
-        class_counts = checked_counts(class_counts, len(models), graphs[0])
+    class_counts = None if class_counts is None else checked_counts(class_counts, len(models), graphs[0])
     if moments is not None:
         check_moments(moments, graphs[0], widths=widths)
     excluded = bad_models(own, graphs[0], widths=widths, on_bad=on_bad)
     kept = [number for number in range(len(models)) if number not in excluded]
-    if excluded and (own_options := sorted({"sigma", "orders", "init_order"} & options.keys())):
-        raise InputError(
-            f"models {list(excluded)} are left out, but {', '.join(own_options)} may count them; leave these models out"
-        )
+    _check_left_out(excluded, options)
     graph = graphs[0] if kept[0] == 0 else _graph(models, kept[0], example_inputs)
     fused, assignments = fuse_weights(
         [own[number] for number in kept],
@@ -170,6 +189,17 @@ def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
         GraphError: the models compute different functions with the same weights.
         InputError: the matcher coupled units, a model was left out of the fusion, or a group would have to grow but
             cannot.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> models = [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(2)]
+        >>> fusion = fedma.fuse(models, torch.ones(1, 4))
+        >>> both = fedma.aligned(models, fusion)
+        >>> x = torch.linspace(-1, 1, 12).reshape(3, 4)
+        >>> all(torch.allclose(new(x), old(x), atol=1e-5) for new, old in zip(both, models))
+        True
     """
     models = list_of(models)
     if fusion.excluded or (fusion.graph.groups and not fusion.assignments):
@@ -186,6 +216,14 @@ def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
         weights = scaled(weights_of(model), moved)
         found.append(rebuild(models[0] if moved else model, {**weights, **fusion.graph.scatter(weights, own, widths)}))
     return found
+
+
+def _check_left_out(excluded: Mapping[int, str], options: Mapping[str, Any]) -> None:
+    """Refuse options with a value per model if some models are left out."""
+    if excluded and (per_model := sorted({"sigma", "orders", "init_order"} & options.keys())):
+        raise InputError(
+            f"models {list(excluded)} are left out, but {', '.join(per_model)} may count them; leave these models out"
+        )
 
 
 def _numbered(

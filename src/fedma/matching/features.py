@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedma.errors import PinnedWarning
-from fedma.matching.slices import along, entries_of, rows
+from fedma.matching.slices import along, entries_of
 from fedma.units import Place, UnitGraph
 from fedma.units.layout import Widths, positions
 
@@ -130,11 +130,6 @@ def _twice(graph: UnitGraph, places: Sequence[Place], group: str) -> bool:
     """Whether a tensor holds the group at several places, or several times at one."""
     segments = graph.layouts[places[0].tensor][places[0].axis]
     return len(places) > 1 or any([factor.group for factor in segment].count(group) > 1 for segment in segments)
-
-
-def rows_of(weights: Mapping[str, Tensor], graph: UnitGraph, place: Place, group: str, *, widths: Widths) -> Tensor:
-    """One tensor cut into a row for each unit along the axis of this place."""
-    return rows(weights[place.tensor], graph, place, group=group, widths=widths)
 
 
 def _rows(

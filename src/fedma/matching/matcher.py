@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from fedma.errors import InputError
-from fedma.matching.registry import DEFAULT, MATCHERS, Entry
+from fedma.matching.registry import DEFAULT, DEFAULT_MAX_GROWTH, MATCHERS, Entry
 
 Function = Callable[[Sequence[Tensor], int | None], Sequence[Tensor]]
 """A matching of your own, as `fedma.matching.registry.GroupFunction` describes it."""
@@ -38,7 +38,7 @@ class Matcher:
 
     name: str = DEFAULT
     grow: bool = True
-    max_growth: float = 1.5
+    max_growth: float = DEFAULT_MAX_GROWTH
     outgoing: bool = False
     recurrent: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)

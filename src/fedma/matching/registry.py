@@ -32,7 +32,9 @@ MatcherKind = Literal["group", "model", "coupling"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = "bbp"
-"""The matcher where none is named."""
+"""The matcher if none is named."""
+DEFAULT_MAX_GROWTH = 1.5
+"""By default, how many times as wide as the widest model the global model may be."""
 
 
 class GroupFunction(Protocol):

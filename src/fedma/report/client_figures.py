@@ -59,6 +59,8 @@ def fairness(runs: Sequence[Run]) -> ReportFigure | None:
 
 def _classes(run: Run, number: int) -> list[str]:
     names = run.data.get("classes", [])
+    if number == 1:
+        return ["samples"]
     return names if len(names) == number else [str(position) for position in range(number)]
 
 

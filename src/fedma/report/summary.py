@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from fedma.errors import InputError
 from fedma.methods import label
 from fedma.report.results import Run
 from fedma.result_line import ResultLine
@@ -41,8 +42,93 @@ class Point:
     """One evaluation, averaged over seeds: `interval` is a half-width, None where there is one seed."""
 
     x: float
-    accuracy: float
+    value: float
     interval: float | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The metric by which runs are compared; accuracy is shown in %.
+
+    Attributes:
+        name: as in results.
+        higher: whether more is better.
+    """
+
+    name: str = "accuracy"
+    higher: bool = True
+
+    @property
+    def percent(self) -> bool:
+        """Whether it is shown in %."""
+        return self.name == "accuracy"
+
+    @property
+    def words(self) -> str:
+        """For headings."""
+        return f"test {self.name.replace('_', ' ')}"
+
+    @property
+    def axis(self) -> str:
+        """For an axis of a figure."""
+        return f"{self.words} (%)" if self.percent else self.heading
+
+    @property
+    def heading(self) -> str:
+        """For a column of a table: accuracy needs no direction."""
+        return self.words if self.percent else f"{self.words} ({'higher' if self.higher else 'lower'} is better)"
+
+    def of(self, line: ResultLine) -> float:
+        """As it is shown; nan where it was not measured."""
+        found = line.value(self.name)
+        return math.nan if found is None else 100 * found if self.percent else found
+
+    def text(self, value: float, interval: float | None = None, digits: int = 2) -> str:
+        """A value with its interval, in words."""
+        kind = f".{digits}f" if self.percent else f".{digits + 2}g"
+        spread = "" if interval is None else f" ± {interval:{kind}}"
+        return f"{value:{kind}}{spread}{' %' if self.percent else ''}"
+
+    def rank(self, value: float) -> float:
+        """The lower, the better; what was not measured comes last."""
+        return math.inf if math.isnan(value) else -value if self.higher else value
+
+
+_ACCURACY = Measure()
+
+
+def measure_of(runs: Sequence[Run]) -> Measure:
+    """The main metric of these runs.
+
+    Raises:
+        InputError: they have different ones.
+    """
+    found = {next(iter(run.metrics.items())): run.name for run in runs}
+    if len(found) > 1:
+        told = ", ".join(f"{name} ({run})" for (name, _), run in found.items())
+        raise InputError(f"these runs are judged by different metrics: {told}; report runs of one task together")
+    name, better = next(iter(found), ("accuracy", "higher"))
+    return Measure(name, better == "higher")
+
+
+def metric_in(row: Mapping[str, Any]) -> Measure:
+    """The metric of a row of `rows`."""
+    return Measure(next(name for name in row if name not in _COLUMNS), row.get("better", "higher") == "higher")
+
+
+_COLUMNS = (
+    "settings",
+    "method",
+    "better",
+    "interval",
+    "seeds",
+    "rounds",
+    "megabytes_up",
+    "megabytes_down",
+    "local_epochs",
+    "growth",
+    "seconds",
+)
 
 
 def run_groups(runs: Sequence[Run]) -> list[RunGroup]:
@@ -64,7 +150,8 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
     - `settings`: the settings in which groups of runs differ;
     - `method`;
-    - `accuracy`: % of the test split;
+    - `accuracy`: % of the test split; or, named so, the main metric of another task;
+    - `better`: only of another metric: "higher" or "lower";
     - `interval`: half-width of the 95 % t-interval of its mean over seeds, None for one seed;
     - `seeds`: how many;
     - `rounds`;
@@ -73,16 +160,20 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     - `growth`: parameters of the global model for each of a client's;
     - `seconds`: since the method started.
     """
-    return [_row(group.label, method, series) for group in run_groups(runs) for method, series in group.series.items()]
+    measure = measure_of(runs)
+    return [_row(group.label, measure, series) for group in run_groups(runs) for series in group.series.values()]
 
 
-def curve(series: Sequence[Series], against: str = "megabytes") -> list[Point]:
-    """Accuracy (%) against megabytes up and down, or another attribute of evaluations, evaluation by evaluation."""
+def curve(series: Sequence[Series], against: str = "megabytes", measure: Measure = _ACCURACY) -> list[Point]:
+    """Accuracy (%), or another metric, against megabytes up and down, or another attribute of evaluations.
+
+    There is a point for each evaluation.
+    """
     points = []
     for evaluations in zip_longest(*series):
         there = [evaluation for evaluation in evaluations if evaluation is not None]
-        accuracy, interval = mean_and_interval([100 * evaluation.accuracy for evaluation in there])
-        points.append(Point(float(np.mean([getattr(own, against) for own in there])), accuracy, interval))
+        value, interval = mean_and_interval([measure.of(evaluation) for evaluation in there])
+        points.append(Point(float(np.mean([getattr(own, against) for own in there])), value, interval))
     return points
 
 
@@ -148,9 +239,9 @@ def shortened(value: object, letters: int = 40) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
-def _row(label: str, method: str, series: Sequence[Series]) -> dict[str, Any]:
+def _row(label: str, measure: Measure, series: Sequence[Series]) -> dict[str, Any]:
     last = [evaluations[-1] for evaluations in series]
-    accuracy, interval = mean_and_interval([100 * evaluation.accuracy for evaluation in last])
+    value, interval = mean_and_interval([measure.of(evaluation) for evaluation in last])
 
     def mean(attribute: str) -> float:
         return float(np.mean([getattr(evaluation, attribute) for evaluation in last]))
@@ -158,7 +249,8 @@ def _row(label: str, method: str, series: Sequence[Series]) -> dict[str, Any]:
     return {
         "settings": label,
         "method": last[0].name,
-        "accuracy": accuracy,
+        measure.name: value,
+        **({} if measure.percent else {"better": "higher" if measure.higher else "lower"}),
         "interval": interval,
         "seeds": len(last),
         "rounds": mean("round"),

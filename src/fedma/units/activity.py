@@ -41,6 +41,15 @@ def moments(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph |
 
     Raises:
         InputError: no batch, or activations that are not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> found = fedma.moments(model, [torch.ones(16, 4), torch.zeros(16, 4)])
+        >>> {name: tuple(covariance.shape) for name, covariance in found.items()}
+        {'2.weight': (8, 8)}
     """
     samples, graph = _begun(model, batches, graph)
     widths = graph.widths_in(tensors(model))

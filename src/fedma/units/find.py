@@ -33,6 +33,16 @@ def units(
 
     Warns:
         PinnedWarning: an operation without a rule keeps some parameter in place, or a group breaks the law.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> graph = fedma.units(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.ones(1, 4))
+        >>> graph.widths
+        {'0': 8}
+        >>> [(place.tensor, place.axis) for place in graph.places("0")]
+        [('0.weight', 0), ('0.bias', 0), ('2.weight', 1)]
     """
     inputs = Inputs.of(example_inputs)
     refuse(model)

@@ -1,7 +1,7 @@
 """The unit graph: which weights of a model move together when the units of a layer are reordered."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -73,6 +73,18 @@ class UnitGraph:
         incoming: the (tensor, axis) pairs that the model sums over.
         fixed: why some part of a (tensor, axis) pair must stay in place; "output" marks the model's outputs.
         statistics: (mean, variance) buffers of normalisation layers that keep running statistics.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> graph = fedma.units(model, torch.ones(1, 4))
+        >>> turned = graph.permute(model, {"0": torch.arange(8).flip(0)})
+        >>> bool(torch.equal(turned[0].weight, model[0].weight.flip(0)))
+        True
+        >>> graph.widen(model, {"0": 10})[0]
+        Linear(in_features=4, out_features=10, bias=True)
     """
 
     groups: Mapping[str, Group]
@@ -199,7 +211,7 @@ class UnitGraph:
         """
         own = weights_of(model)
         widths = widths or self.widths_in(own)
-        return rebuild(model, self.gather(own, self._per_block(keep, widths), widths))
+        return rebuild(model, self.gather(own, self._per_block(keep, widths), widths), handed_over=True)
 
     def widen(self, model: nn.Module, widths: Widths) -> nn.Module:
         """A new model at these widths: the old units first, then units of zero weights.
@@ -225,7 +237,8 @@ class UnitGraph:
         own = weights_of(model)
         narrow = self.widths_in(own)
         first = {name: torch.arange(size) for name, size in narrow.items()}
-        return rebuild(model, self.scatter(own, self._per_block(first, narrow), {**narrow, **widths}))
+        wide = self.scatter(own, self._per_block(first, narrow), {**narrow, **widths})
+        return rebuild(model, wide, handed_over=True)
 
     def _per_block(self, maps: Maps, widths: Widths) -> dict[str, Tensor]:
         """Maps with a leading dimension for each block group. One map for all blocks is repeated."""
@@ -237,13 +250,18 @@ class UnitGraph:
 
     def pin(self, group: str, why: str) -> "UnitGraph":
         """The graph without one group, whose units stay in place."""
+        return self.pin_all([group], why)
+
+    def pin_all(self, pinned: Collection[str], why: str) -> "UnitGraph":
+        """The graph without these groups, whose units stay in place."""
+        gone = set(pinned)
         groups = {
-            name: replace(own, per=tuple(block for block in own.per if block != group))
+            name: replace(own, per=tuple(block for block in own.per if block not in gone))
             for name, own in self.groups.items()
-            if name != group
+            if name not in gone
         }
-        fixed = {(place.tensor, place.axis): why for place in self.places(group)}
-        layouts = {name: tuple(layout.without(axis, group) for axis in axes) for name, axes in self.layouts.items()}
+        fixed = {(place.tensor, place.axis): why for group in pinned for place in self.places(group)}
+        layouts = {name: tuple(layout.without(axis, gone) for axis in axes) for name, axes in self.layouts.items()}
         return replace(self, groups=groups, layouts=layouts, fixed={**fixed, **self.fixed})
 
     def check_movable(self) -> None:

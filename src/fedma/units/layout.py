@@ -13,7 +13,7 @@ One question serves every operation on a model: **where in the wide tensor does 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -69,9 +69,9 @@ def shape(axes: tuple[Axis, ...], widths: Widths) -> tuple[int, ...]:
     return tuple(extent(axis, widths) for axis in axes)
 
 
-def without(axis: Axis, group: str) -> Axis:
-    """The same axis with one group replaced by a fixed extent."""
-    return tuple(tuple(Factor(f.size) if f.group == group else f for f in segment) for segment in axis)
+def without(axis: Axis, groups: Collection[str]) -> Axis:
+    """The same axis with some groups replaced by fixed extents."""
+    return tuple(tuple(Factor(f.size) if f.group in groups else f for f in segment) for segment in axis)
 
 
 def groups_of(axes: tuple[Axis, ...]) -> set[str]:
@@ -119,6 +119,8 @@ def index(
         One LongTensor for each axis, each broadcastable to the narrow tensor's shape.
     """
     narrow = {**widths, **{group: order.shape[-1] for group, order in maps.items()}}
+    if all(len(axis) == len(axis[0]) == 1 and axis[0][0].group not in per for axis in axes):
+        return tuple(_along(_lone(axis[0][0], maps, narrow), a, len(axes)) for a, axis in enumerate(axes))
     coordinates = [_coordinates(axis, narrow) for axis in axes]
     result = []
     for a, axis in enumerate(axes):
@@ -131,6 +133,13 @@ def index(
             place = target if s == 0 else torch.cat(_alike(place, target, a), dim=a)
         result.append(place)
     return tuple(result)
+
+
+def _lone(factor: Factor, maps: Maps, widths: Widths) -> Tensor:
+    """The places along an axis that one group, or none, has for its own."""
+    if factor.group is not None and factor.group in maps:
+        return maps[factor.group]
+    return torch.arange(factor.size if factor.group is None else widths.get(factor.group, factor.size))
 
 
 def take(tensor: Tensor, index: tuple[Tensor, ...]) -> Tensor:
@@ -153,9 +162,18 @@ def put(tensor: Tensor, index: tuple[Tensor, ...], shape: tuple[int, ...], fille
     wide = tensor
     for axis, own in enumerate(steps):
         if not all_in_order(own, shape[axis]):
-            room = wide.new_full((*wide.shape[:axis], shape[axis], *wide.shape[axis + 1 :]), filler)
-            wide = room.index_copy_(axis, own.to(tensor.device), wide)
+            wide = _spread(wide, axis, own.to(tensor.device), shape[axis], filler)
     return wide.clone(memory_format=torch.contiguous_format) if wide is tensor else wide
+
+
+def _spread(tensor: Tensor, axis: int, steps: Tensor, length: int, filler: float) -> Tensor:
+    """The tensor with its slices along an axis at these steps of a longer one, and the filler at the others."""
+    if not len(steps):
+        return tensor.new_full((*tensor.shape[:axis], length, *tensor.shape[axis + 1 :]), filler)
+    sources = steps.new_full((length,), -1)
+    sources[steps] = torch.arange(len(steps), device=steps.device)
+    wide = tensor.index_select(axis, sources.clamp(min=0))
+    return wide.index_fill_(axis, (sources < 0).nonzero().flatten(), filler)
 
 
 def _separate(index: tuple[Tensor, ...]) -> list[Tensor] | None:

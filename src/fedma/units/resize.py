@@ -17,7 +17,7 @@ from fedma.units.inputs import evaluating, keeping
 from fedma.units.state import tensors
 
 
-def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+def rebuild(model: nn.Module, weights: Mapping[str, Tensor], *, handed_over: bool = False) -> nn.Module:
     """A new module like `model` that holds these weights, whatever their widths; `model` stays as it is.
 
     Tied tensors stay tied, `requires_grad` and training flags are kept, and the attributes of PyTorch's own modules
@@ -26,6 +26,7 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     Args:
         model: gives the structure, and the tensors that `weights` does not name.
         weights: tensors by the names of `fedma.units.state.tensors`, of any shapes that fit each other.
+        handed_over: the new module may hold these very tensors; else it holds copies.
 
     Raises:
         GraphError: `weights` names a tensor that the model lacks, or the model cannot be copied.
@@ -36,7 +37,12 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         raise GraphError(
             f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…"
         )
-    fresh = copied(model, {id(tensor): _like(tensor, weights[name]) for name, tensor in own.items() if name in weights})
+    news = {
+        id(tensor): _like(tensor, weights[name], copy=not handed_over)
+        for name, tensor in own.items()
+        if name in weights
+    }
+    fresh = copied(model, news)
     _settle(fresh)
     return fresh
 
@@ -113,9 +119,9 @@ class _Histories(TorchFunctionMode):
         return memo[id(tensor)]
 
 
-def _like(old: Tensor, new: Tensor) -> Tensor:
-    """A copy of `new` that can replace `old`."""
-    value = new.detach().to(device=old.device, dtype=old.dtype, copy=True)
+def _like(old: Tensor, new: Tensor, *, copy: bool = True) -> Tensor:
+    """`new`, or a copy of it, ready to replace `old`."""
+    value = new.detach().to(device=old.device, dtype=old.dtype, copy=copy)
     return nn.Parameter(value, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else value
 
 

@@ -20,6 +20,8 @@ TOUCH = 1e-4
 """How far weights are changed to see whether outputs show it, relative to their own size."""
 SPREADS = (0.5, 0.02)
 """How far inputs are changed, relative to their own size. The first value at which the model runs counts."""
+PART = 1_000_003
+"""How many entries of a tensor are changed at once. It is prime, so no multiple of the length of a row."""
 FLOOR = 1e-6
 """Least unit in which a tensor's differences are measured, relative to its largest entry."""
 
@@ -30,23 +32,37 @@ def shaken(model: nn.Module, *, double: bool = True, by: float = SHAKE) -> nn.Mo
 
     Biases of zero and scales of one would not show a wrong order.
     """
-    fresh = copied(model).double() if double else copied(model)
+    fresh = copied(model, _doubles(model)).double() if double else copied(model)
     random = generator(0, "shake")
     for tensor in _saved(fresh):
         _tame(tensor)
-        tensor.mul_(1 + by * _uniform(tensor, random))
-        if isinstance(tensor, nn.Parameter):
-            tensor.add_(by * (2 * _uniform(tensor, random) - 1) * max(float(tensor.abs().mean()), SHAKE))
-        else:
-            tensor.add_(by * _uniform(tensor, random))
+        for part, noise in _noisy(tensor, random):
+            part.mul_(1 + by * noise)
+        size = max(float(torch.linalg.vector_norm(tensor, 1)) / max(tensor.numel(), 1), SHAKE)
+        for part, noise in _noisy(tensor, random):
+            part.add_(by * (2 * noise - 1) * size if isinstance(tensor, nn.Parameter) else by * noise)
     return fresh
+
+
+def _doubles(model: nn.Module) -> dict[int, Tensor]:
+    """Plain tensors of a model in float64, by the identity of the model's own, so that they are copied but once."""
+    plain = {id(own): own for own in tensors(model).values() if type(own) in (Tensor, nn.Parameter) and own.is_leaf}
+    return {
+        key: nn.Parameter(_high(own), requires_grad=own.requires_grad) if isinstance(own, nn.Parameter) else _high(own)
+        for key, own in plain.items()
+        if own.is_floating_point() and own.layout == torch.strided
+    }
+
+
+def _high(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float64, copy=True)
 
 
 def _tame(tensor: Tensor) -> None:
     """Weights made usable after a diverged training. Which units move together does not depend on them."""
     tensor.nan_to_num_(0.0, 0.0, 0.0)
-    if tensor.numel() and float(tensor.abs().max()) > WILD:
-        tensor.div_(tensor.abs().max())
+    if tensor.numel() and (largest := float(torch.linalg.vector_norm(tensor, float("inf")))) > WILD:
+        tensor.div_(largest)
 
 
 @torch.no_grad()
@@ -55,8 +71,8 @@ def roused(model: nn.Module, seed: int) -> nn.Module:
     fresh = copied(model)
     random = generator(seed, "rouse")
     for tensor in _saved(fresh):
-        if isinstance(tensor, nn.Parameter):
-            tensor.mul_(2 * _uniform(tensor, random) - 1)
+        for part, noise in _noisy(tensor, random) if isinstance(tensor, nn.Parameter) else ():
+            part.mul_(2 * noise - 1)
     return fresh
 
 
@@ -66,7 +82,8 @@ def trembling(model: nn.Module) -> nn.Module:
     fresh = copied(model)
     random = generator(0, "tremble")
     for tensor in _saved(fresh):
-        tensor.mul_(1 + torch.finfo(tensor.dtype).eps * (2 * _uniform(tensor, random) - 1))
+        for part, noise in _noisy(tensor, random):
+            part.mul_(1 + torch.finfo(tensor.dtype).eps * (2 * noise - 1))
     return fresh
 
 
@@ -80,6 +97,24 @@ def _saved(model: nn.Module) -> list[Tensor]:
     unsaved = {id(m._buffers.get(name)) for m in model.modules() for name in m._non_persistent_buffers_set}
     own = tensors(model).values()
     return [t for t in own if (t.is_floating_point() or t.is_complex()) and id(t) not in unsaved]
+
+
+def _noisy(tensor: Tensor, random: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """The numbers of a tensor in parts, to be changed in place, each with as many random numbers from 0 to 1.
+
+    All parts of a large tensor get the same random numbers, which cost more than all else; a part is no number of
+    rows, so that no two rows get the same.
+    """
+    flat = _in_a_row(tensor)
+    parts = flat.split(PART) if flat.dim() == 1 else (flat,)
+    noise = _uniform(parts[0], random)
+    return [(part, noise[: len(part)] if part.dim() else noise) for part in parts]
+
+
+def _in_a_row(tensor: Tensor) -> Tensor:
+    """A view of a tensor's numbers as they lie in memory; the tensor itself where they do not lie side by side."""
+    lying = tensor.permute(sorted(range(tensor.dim()), key=lambda axis: -tensor.stride()[axis]))
+    return lying.view(-1) if lying.is_contiguous() else tensor
 
 
 def _uniform(tensor: Tensor, random: torch.Generator) -> Tensor:

@@ -73,6 +73,7 @@ class Trial:
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self._last: tuple[tuple[frozenset[str], int], Pass] | None = None
+        self._quiet: frozenset[str] = frozenset()
         fault: Exception | None = None
         for self.double, self.watched in WAYS:
             try:
@@ -167,6 +168,8 @@ class Trial:
 
     def telling(self, graph: UnitGraph, groups: Collection[str]) -> Trace | None:
         """The first operation whose values change when these groups are reordered at random; outputs do not count."""
+        if self._quiet == frozenset(groups):
+            return None
         try:
             found = self._reordered(graph, groups, DRAWS - 1)
         except Exception as error:
@@ -196,11 +199,14 @@ class Trial:
             case = self._case(draw)
             orders = _cycles(graph, graph.groups if ordered else (), draw)
             try:
-                found = self._run(self._moved(graph, orders, wider(graph, groups, draw)), case.inputs)
+                moved = self._moved(graph, orders, wider(graph, groups, draw))
+                found = self._run(moved, case.inputs, traced=ordered and draw == DRAWS - 1)
             except Exception as error:
                 return f"{FIXED} ({_line(error)})"
             if self._differs(case, found):
                 return "zero units change the function"
+        if ordered and parting(case.base.traces, found.traces, WORST[self.double]) is None:
+            self._quiet = frozenset(orders)
         return ""
 
     def shows(self, graph: UnitGraph, group: str) -> bool:
@@ -231,10 +237,10 @@ class Trial:
         """A copy of the model with its units in these orders, at these widths."""
         own = {name: tensor.detach() for name, tensor in tensors(self.model).items()}
         moving = {name: tensor for name, tensor in own.items() if graph.groups_of(name) & {*orders, *widths}}
-        moved = graph.gather(moving, orders)
         if widths:
-            moved = graph.scatter(moved, {name: _all(graph, name) for name in widths}, widths)
-        return rebuild(self.model, moved)
+            places = {**{name: _all(graph, name) for name in widths}, **orders}
+            return rebuild(self.model, graph.scatter(moving, places, widths), handed_over=True)
+        return rebuild(self.model, graph.gather(moving, orders), handed_over=True)
 
 
 def wider(graph: UnitGraph, groups: Collection[str], draw: int) -> dict[str, int]:

@@ -94,8 +94,7 @@ def _unseen(graph: UnitGraph, trial: Trial) -> Iterator[tuple[str, str]]:
 def _pinned(graph: UnitGraph, wrong: dict[str, str]) -> UnitGraph:
     for name, why in wrong.items():
         _warn(f"group {name} is left in place: {why}")
-        graph = graph.pin(name, BROKEN)
-    return graph
+    return graph.pin_all(wrong, BROKEN) if wrong else graph
 
 
 def _unproven(graph: UnitGraph) -> UnitGraph:
@@ -104,9 +103,7 @@ def _unproven(graph: UnitGraph) -> UnitGraph:
         "all units are left in place: the model gives other outputs every time, in evaluation mode and with the same "
         "random numbers, so no group can be verified; let it draw from PyTorch's or NumPy's global generators"
     )
-    for name in list(graph.groups):
-        graph = graph.pin(name, UNPROVEN)
-    return graph
+    return graph.pin_all(graph.groups, UNPROVEN)
 
 
 def _warn(message: str) -> None:

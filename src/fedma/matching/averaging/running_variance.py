@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from fedma.matching.averaging.fit_readers import one_a_unit
-from fedma.matching.features import rows_of
+from fedma.matching.slices import rows
 from fedma.units import Place, UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 
@@ -41,8 +41,8 @@ def mean_variances(
         for client, own, share in zip(clients, owned, shares, strict=True):
             has = torch.zeros(widths[group], 1, dtype=torch.float64)
             has[own[group]] = share
-            rows = normalize(rows_of(client, graph, place, group, widths=widths).double())
-            total = total + has * client[variance].double().sqrt()[:, None] * rows
+            made = normalize(rows(client[place.tensor], graph, place, group=group, widths=widths).double())
+            total = total + has * client[variance].double().sqrt()[:, None] * made
             pooled += has[:, 0] * client[variance].double()
             mass += has
         found = (total / mass).square().sum(1)
