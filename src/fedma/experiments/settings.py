@@ -3,13 +3,13 @@
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from fedma.errors import InputError
 from fedma.experiments.availability import availability
+from fedma.experiments.kinds import kind
 from fedma.methods import METHODS, Method
 
 if TYPE_CHECKING:
@@ -93,6 +93,10 @@ class Settings:
         workers: number of worker processes. 0 takes one for each core, or for each GPU if these train.
         device: where to train: "auto" (the GPU if there is one), cpu, cuda or mps.
         precision: "fp32", or "bf16": matrix products in bfloat16, which some processors compute faster.
+
+    Raises:
+        InputError: a value of another kind than the setting's. A path is taken for `data`, one value for several, and
+            scalars of NumPy and PyTorch for numbers.
     """
 
     data: str = "digits"
@@ -147,6 +151,10 @@ class Settings:
     workers: int = 0
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        for name, own in _KINDS.items():
+            object.__setattr__(self, name, own.taken(name, getattr(self, name), source="settings"))
 
     def check(self) -> None:
         """Refuse settings that cannot be run.
@@ -253,50 +261,11 @@ def from_toml(path: Path) -> Settings:
 
 def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:
     """Settings from plain values, checked for names and types; `source` names where they came from."""
-    kinds = {own.name: _kind(hint) for own in fields(Settings) for hint in [_HINTS[own.name]]}
-    for name, value in data.items():
-        if name not in kinds:
-            raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(kinds)}")
-        wanted = kinds[name].accepted
-        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-            raise InputError(f"{source}: {name} = {value!r} should be {' or '.join(t.__name__ for t in wanted)}")
-    values = dict(data)
-    for name in (name for name in values if kinds[name].several):
-        one = kinds[name].one
-        values[name] = (values[name],) if isinstance(values[name], one) else tuple(values[name])
-        if not all(isinstance(item, one) for item in values[name]):
-            raise InputError(f"{source}: {name} = {values[name]!r} holds something of another kind")
-    return Settings(**values)
+    for name in data:
+        if name not in _KINDS:
+            raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(_KINDS)}")
+    return Settings(**{name: _KINDS[name].taken(name, value, source=source) for name, value in data.items()})
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """The kind of a setting.
-
-    Attributes:
-        one: the types of one value.
-        several: whether the setting holds several values; one may then stand alone.
-    """
-
-    one: tuple[type, ...]
-    several: bool
-
-    @property
-    def accepted(self) -> tuple[type, ...]:
-        """The types that a value in a file may have."""
-        return (*self.one, list, tuple) if self.several else self.one
-
-
-def _kind(hint: Any) -> _Kind:
-    """The kind that a field's type describes: whole numbers count as floats, choices as words, None is left out."""
-    if get_origin(hint) is tuple:
-        return _Kind(_kind(get_args(hint)[0]).one, several=True)
-    if isinstance(hint, UnionType):
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is Literal:
-        hint = str
-    return _Kind((float, int) if hint is float else (hint,), several=False)
-
-
-_HINTS = get_type_hints(Settings)
-"""The type of each setting."""
+_KINDS = {name: kind(hint) for name, hint in get_type_hints(Settings).items()}
+"""The kind of each setting."""
