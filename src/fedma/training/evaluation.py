@@ -9,6 +9,7 @@ from torch.nn.functional import nll_loss
 
 from fedma.data import Split
 from fedma.training.compute import Compute
+from fedma.units.inputs import evaluating
 
 _PLAIN = Compute()
 BATCH = 125
@@ -37,10 +38,11 @@ def score(predictions: Sequence[Tensor], labels: Tensor) -> Score:
 
 @torch.inference_mode()
 def probabilities(model: nn.Module, inputs: Tensor, *, compute: Compute = _PLAIN) -> Tensor:
-    """(samples, classes) probabilities on the CPU; the model is left on the device, in the layout of `compute`."""
-    training = model.training
-    compute.place(model).eval()
-    with compute.precisely():
+    """(samples, classes) probabilities on the CPU; the model is left on the device, in the layout of `compute`.
+
+    Every module is in its own mode afterwards, also if the model raises.
+    """
+    compute.place(model)
+    with evaluating(model), compute.precisely():
         parts = [model(compute.inputs(batch)).float().softmax(1) for batch in inputs.split(BATCH)]
-    model.train(training)
     return torch.cat(parts).cpu()
