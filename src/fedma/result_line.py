@@ -1,6 +1,6 @@
 """One line of `results.jsonl`: what is written of a model that was evaluated, and what reports read."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -8,6 +8,9 @@ from fedma.methods import label
 
 OPTIONAL = ("owners", "client_accuracy", "client_bytes_up", "client_bytes_down", "own_accuracy", "epsilon", "delta")
 """Fields that a line may lack."""
+
+DIVERGED = "diverged"
+"""The event of a method that ended before its last round, while others went on: `method`, `round`, `why`."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,8 @@ class ResultLine:
         """
         names = [own.name for own in fields(self) if own.name not in OPTIONAL or own.name in optional]
         return {name: getattr(self, name) for name in names}
+
+
+def diverged(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The methods that these lines of results say have diverged, each with the reason."""
+    return {line["method"]: line["why"] for line in lines if line.get("event") == DIVERGED}
