@@ -19,7 +19,7 @@ from fedma.report import read, table
 from interrupting import Stop, contents
 
 SETTINGS = Settings(
-    model="mlp", method=("fedavgm", "fedavg"), rounds=2, clients=3, alpha=1.0, local_epochs=1, limit=200, lr=0.05
+    model="mlp", method=("fedavgm", "fedavg"), rounds=2, clients=3, alpha=1.0, local_epochs=1, limit=90, workers=1, lr=0.05
 )
 AT_ONCE, LATER = replace(SETTINGS, server_lr=1e39), replace(SETTINGS, server_lr=1e12, rounds=4)
 
@@ -49,8 +49,7 @@ def test_the_others_have_the_results_that_they_have_alone(tmp_path: Path, settin
     assert f"FedAvgM ended in round {event['round']}: {event['why'][:40]}" in table([both])
 
 
-@pytest.mark.parametrize("settings", [AT_ONCE, LATER])
-@pytest.mark.parametrize("replies", [4, 7, 9])
+@pytest.mark.parametrize(("settings", "replies"), [(AT_ONCE, 5), (LATER, 9)])
 def test_an_interrupted_run_goes_on_past_it(tmp_path: Path, settings: Settings, replies: int) -> None:
     whole, folder = marked(settings, tmp_path / "whole"), tmp_path / "run"
     with warnings.catch_warnings():
@@ -85,9 +84,7 @@ def test_what_diverges_alone_or_in_all_methods_ends_the_run_without_a_folder(tmp
 @pytest.mark.filterwarnings("default::fedma.errors.DivergedWarning")
 def test_the_command_line_warns_and_succeeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = "--model mlp --method fedavgm fedavg --clients 3 --limit 200 --local-epochs 1 --server-lr 1e39 --quiet"
-    with pytest.raises(SystemExit) as ended:
-        main(["run", *given.split(), "--out", str(tmp_path / "run")])
-    assert not ended.value.code
+    main(["run", *given.split(), "--out", str(tmp_path / "run")])
     out, err = capsys.readouterr()
     assert "fedma: warning: fedavgm ended in round 1" in err
     assert "FedAvgM ended in round 1" in out
