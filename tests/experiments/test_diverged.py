@@ -19,7 +19,15 @@ from fedma.report import read, table
 from interrupting import Stop, contents
 
 SETTINGS = Settings(
-    model="mlp", method=("fedavgm", "fedavg"), rounds=2, clients=3, alpha=1.0, local_epochs=1, limit=90, workers=1, lr=0.05
+    model="mlp",
+    method=("fedavgm", "fedavg"),
+    rounds=2,
+    clients=3,
+    alpha=1.0,
+    local_epochs=1,
+    limit=90,
+    workers=1,
+    lr=0.05,
 )
 AT_ONCE, LATER = replace(SETTINGS, server_lr=1e39), replace(SETTINGS, server_lr=1e12, rounds=4)
 

@@ -18,6 +18,7 @@ from fedma.experiments.method_factories import privacy, schedule
 from fedma.experiments.settings import Settings
 from fedma.methods import METHODS
 from fedma.models import build
+from fedma.training.freezing import check_trainable, freeze
 from fedma.units import UnitGraph, Weights, units, weights
 from fedma.units.layout import Widths
 
@@ -153,6 +154,8 @@ def assemble(settings: Settings, dataset: Dataset | None = None) -> Federation:
     )
     dataset = replace(dataset, test=shared_test(dataset, parts))
     template = _model(settings, dataset, None)
+    freeze(template, settings.freeze)
+    check_trainable(template)
     example = model_inputs(dataset.train.inputs[:2])
     _check_model(template, example, settings.model, len(dataset.classes))
     graph = units(template, example)

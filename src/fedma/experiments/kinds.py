@@ -30,6 +30,9 @@ _HINTS: Mapping[str, str] = {
 _PATHS = ("data",)
 """Settings that take a path."""
 
+_WHOLE = ("local_epochs", "retrain_epochs", "output_epochs")
+"""Settings that are whole numbers where they can be, so that 5 and 5.0 are one setting."""
+
 _LONGEST = 60
 """How many characters of a refused value are shown."""
 
@@ -72,7 +75,7 @@ class Kind:
         if truth or not isinstance(item, _TYPES[self.one]) or _too_large(item, self.one):
             wanted = f"{'one or several of ' if self.several else ''}{_WORDS[self.one]}"
             raise InputError(f"{source}: {name} = {_shown(value)} should be {wanted}{_HINTS.get(name, '')}")
-        return item
+        return int(item) if name in _WHOLE and isinstance(item, float) and item.is_integer() else item
 
 
 def kind(hint: Any) -> Kind:

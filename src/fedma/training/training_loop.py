@@ -14,6 +14,7 @@ from fedma.errors import InputError
 from fedma.seeds import generator, global_generator
 from fedma.training.augment import augment
 from fedma.training.compute import Compute
+from fedma.training.freezing import check_trainable
 from fedma.training.optimizer import optimizer
 from fedma.training.schedule import Schedule
 from fedma.units.state import tensors
@@ -23,7 +24,7 @@ _PLAIN = Compute()
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training did: mean loss of the last epoch (nan without training), and samples seen over all epochs."""
+    """What a training did: mean loss of the last pass (nan without training), and samples seen over all passes."""
 
     loss: float
     samples_seen: int
@@ -53,36 +54,43 @@ def fit(
         compute: how the arithmetic is done; the model is left on its device, in its layout.
 
     Raises:
-        InputError: batches of one sample, and batch normalisation, which needs two; augmentation of other than images.
+        InputError: no parameter requires gradients; batches of one sample, and batch normalisation, which needs two;
+            augmentation of other than images.
     """
     compute.place(model)
     trained = [t for n, t in tensors(model).items() if t.requires_grad and n not in frozen]
-    if schedule.epochs == 0 or not trained:
-        return Fit(float("nan"), 0)
     rows = torch.arange(len(data)) if rows is None else rows
+    steps = schedule.steps_of(len(_batches(rows, schedule.batch_size)))
+    if steps:
+        check_trainable(model)
+    if not steps or not trained:
+        return Fit(float("nan"), 0)
     if len(rows) == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
         raise InputError(
             "a client with a single sample cannot train batch normalisation: give it more, or leave it out"
         )
     draw = generator(seed, *name, "order")
     with _held(model, frozen), global_generator(draw.initial_seed(), device=compute.device):
-        step = _Step(model.train(), trained, schedule, compute)
-        for _ in range(schedule.epochs):
-            order = rows[torch.randperm(len(rows), generator=draw)]
-            total = torch.zeros((), device=compute.device)
-            for part in _batches(order, schedule.batch_size):
+        step, seen = _Step(model.train(), trained, schedule, compute, steps), 0
+        for parts in _passes(rows, schedule.batch_size, steps, draw):
+            total, last = torch.zeros((), device=compute.device), sum(map(len, parts))
+            seen += last
+            for part in parts:
                 inputs = data.inputs[part]
                 if schedule.augment:
                     inputs = augment(inputs, draw)
                 total += step(inputs, data.labels[part]) * len(part)
-    return Fit(float(total) / len(rows), schedule.epochs * len(rows))
+    return Fit(float(total) / last, seen)
 
 
 class _Step:
     """One step of the optimiser, on one batch."""
 
-    def __init__(self, model: nn.Module, trained: Sequence[Tensor], schedule: Schedule, compute: Compute) -> None:
+    def __init__(
+        self, model: nn.Module, trained: Sequence[Tensor], schedule: Schedule, compute: Compute, steps: int
+    ) -> None:
         self.model, self.trained, self.compute = model, trained, compute
+        self.schedule, self.steps, self.taken = schedule, steps, 0
         self.optimizer = optimizer(trained, schedule)
         self.proximal = schedule.proximal
         self.anchor = [t.detach().clone() for t in trained] if schedule.proximal else []
@@ -100,7 +108,10 @@ class _Step:
         for tensor, start in zip(self.trained, self.anchor, strict=bool(self.anchor)):
             if tensor.grad is not None:
                 tensor.grad.add_(tensor.detach() - start, alpha=self.proximal)
-        self.optimizer.step()
+        if self.schedule.clip_gradients is not None:
+            nn.utils.clip_grad_norm_(self.trained, self.schedule.clip_gradients)
+        self.optimizer.step(self.schedule.share(self.taken, self.steps))
+        self.taken += 1
         return loss.detach()
 
 
@@ -115,6 +126,14 @@ def _enough() -> Iterator[None]:
         raise InputError(
             f"batch normalisation needs more samples in a batch: raise the batch size ({error})"
         ) from error
+
+
+def _passes(rows: Tensor, size: int, steps: int, draw: torch.Generator) -> Iterator[Sequence[Tensor]]:
+    """The batches of each pass over the rows, each in another order; the last pass ends with the last step."""
+    while steps:
+        parts = _batches(rows[torch.randperm(len(rows), generator=draw)], size)[:steps]
+        yield parts
+        steps -= len(parts)
 
 
 def _batches(order: Tensor, size: int) -> Sequence[Tensor]:
