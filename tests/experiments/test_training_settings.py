@@ -17,7 +17,7 @@ from fedma.models import build
 from interrupting import Stop, contents
 
 SETTINGS = Settings(
-    model="mlp-8", method=("fedavg",), rounds=2, clients=2, alpha=1.0, local_epochs=1, output_epochs=1, limit=90, workers=1
+    model="mlp-8", method=("fedavg",), rounds=2, clients=2, alpha=1.0, local_epochs=1, limit=90, workers=1
 )  # fmt: skip
 
 
@@ -25,9 +25,9 @@ def last(folder: Path) -> Any:
     return json.loads((folder / "results.jsonl").read_text().splitlines()[-1])
 
 
-def frozen(shape: tuple[int, ...], classes: int) -> nn.Module:
+def frozen() -> nn.Module:
     """A model of which nothing can be trained."""
-    return build("mlp-8", shape, classes, seed=0).requires_grad_(False)
+    return build("mlp-8", (1, 8, 8), 10, seed=0).requires_grad_(False)
 
 
 def test_parts_of_an_epoch_and_steps_are_counted_and_resumed(tmp_path: Path) -> None:
