@@ -39,6 +39,19 @@ def test_run_then_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (tmp_path / "report" / "table.csv").exists()
 
 
+def test_run_takes_a_method_of_ones_own_by_module(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_method.py").write_text(
+        "from dataclasses import replace\nfrom fedma.methods import METHODS\n"
+        "MINE = replace(METHODS.get('fedavg'), name='mine', label='Mine')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    main(["run", "--method", "my_method:MINE", *QUICK, "--out", str(tmp_path / "run"), "--quiet"])
+    assert "my_method:MINE" in capsys.readouterr().out
+    assert (tmp_path / "run" / "models" / "my_method-MINE.safetensors").exists()
+
+
 def test_flags_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('model = "federation_models:good"\nclients = 3\nlocal_epochs = 2\nlimit = 200\nworkers = 1\n')
@@ -116,6 +129,8 @@ def test_completion_can_be_printed(shell: str, capsys: pytest.CaptureFixture[str
     ("arguments", "words"),
     [
         ("run --method magic", "magic"),
+        ("run --method fedavgg", "did you mean 'fedavg'?"),
+        ("run --method json:loads", "it must be a fedma.methods.Method"),
         ("run --model nothing", "nothing"),
         ("run --data no-such-data", "no-such-data"),
         ("run --data {folder}/empty", "neither parquet"),

@@ -16,6 +16,7 @@ ROOMS = [
     {"norms"},
     {"fusion"},
     {"models", "data"},
+    {"tasks"},
     {"training"},
     {"algorithms"},
     {"engines"},

@@ -58,7 +58,8 @@ WALK = """
 walk()
 edges = set()
 def profile(frame, event, argument):
-    if event == "call" and "/fedma/" in frame.f_code.co_filename:
+    begins = event == "call" and frame.f_lineno == frame.f_code.co_firstlineno
+    if begins and "/fedma/" in frame.f_code.co_filename and not frame.f_code.co_name.startswith("<"):
         caller = frame.f_back
         while caller is not None and "/fedma/" not in caller.f_code.co_filename:
             caller = caller.f_back
@@ -166,11 +167,11 @@ def function_lines(tree: ast.Module) -> Iterator[int]:
 
 
 def sentence_lengths(tree: ast.Module) -> Iterator[int]:
-    """Words of each sentence in docstrings. An argument begins a sentence; tables and diagrams do not count."""
+    """Words of each sentence in docstrings; an argument begins one. Tables, diagrams and examples do not count."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
             paragraphs = re.split(r"\n\s*\n|\n\s*(?=[\w`*]+(?: \([^)]*\))?: )|\n\s*[-*|] ", text)
-            prose = [part for part in paragraphs if not re.search(r"\S {3,}\S|[├│]", part)]
+            prose = [part for part in paragraphs if not re.search(r"\S {3,}\S|[├│]|>>>", part)]
             for sentence in (s for part in prose for s in re.split(r"(?<=[.!?;:])\s+", part)):
                 yield len(re.findall(r"[\w'’`./-]+", sentence))
 
@@ -222,7 +223,10 @@ def defined_twice(trees: Mapping[Path, ast.Module], names: Mapping[Path, str]) -
 
 
 def walked(source: Path, code: str, graph: Mapping[str, set[str]]) -> str:
-    """Files that a call enters, and its climbs: calls from a file into one that imports it, directly or not."""
+    """Files that a call enters, and its climbs: calls from a file into one that imports it, directly or not.
+
+    Lambdas and generators that a function runs for its caller are no calls.
+    """
     text = PREPARE + code + WALK
     run = subprocess.run(
         [sys.executable, "-c", text], env={"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},

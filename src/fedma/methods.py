@@ -4,7 +4,7 @@ Choices on the command line, checks of settings, labels and styles of figures, a
 `METHODS`. An entry names its factory and does not import it, so that reading the registry costs nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedma.errors import InputError
@@ -60,9 +60,10 @@ class Method:
 
 
 def _adopt(path: str, found: object) -> Method:
+    """A user's method. Its name is the path, by which settings and run folders name it."""
     if not isinstance(found, Method):
         raise InputError(f"method {path!r} is a {type(found).__name__}; it must be a fedma.methods.Method")
-    return found
+    return replace(found, name=path)
 
 
 METHODS: Registry[Method] = Registry("method", _adopt)

@@ -1,4 +1,4 @@
-"""Normalisations of a fused model, which averages of the models' own do not make."""
+"""Normalisations of a fused model, which cannot be averaged like weights."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,18 +18,27 @@ _UNIT = 1e-3
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Estimate the running statistics of a model's normalisations again, in place, on samples without labels.
+    """Estimate the running statistics of a model's normalisations again, in place, on unlabelled samples.
 
     Averaged units vary less than the units they average; their own statistics restore the scale. Batch and instance
     normalisations that keep running statistics take the plain mean over the batches.
 
     Args:
         model: a fused model.
-        batches: inputs, each as for `fuse`; a few hundred samples in batches of the training's size will do.
+        batches: inputs, each as for `fuse`. A few hundred samples in batches of the training's size are enough.
 
     Raises:
-        InputError: no batch, a batch that the model does not run on, statistics that would not be finite. The model is
-            then as it was.
+        InputError: there is no batch, the model does not run on one, or statistics would not be finite. The model is
+            then unchanged.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> model = nn.Sequential(nn.BatchNorm1d(1))
+        >>> fedma.recalibrate(model, [torch.tensor([[1.0], [3.0]])])
+        >>> model[0].running_mean
+        tensor([2.])
 
     Source: REPAIR (Jordan et al., ICLR 2023), for networks with batch normalisation.
     """
@@ -59,12 +68,12 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
 
 
 def _estimate(model: nn.Module, norms: Sequence[_NormBase], samples: Sequence[Inputs]) -> None:
-    """Let these normalisations see all samples; their momenta change."""
+    """Run the model on all samples; the momenta of these normalisations change."""
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
     for number, batch in enumerate(samples):
-        for norm in norms:  # the plain mean over all batches, which instance norms do not take of themselves
+        for norm in norms:  # the plain mean over all batches; instance norms do not take it by themselves
             norm.momentum = None if isinstance(norm, _BatchNorm) else 1 / (number + 1)
         try:
             model(*batch.args, **batch.kwargs)
@@ -76,10 +85,10 @@ def _estimate(model: nn.Module, norms: Sequence[_NormBase], samples: Sequence[In
 
 
 def settle_spectral_norms(model: nn.Module) -> None:
-    """Give spectral norms the singular vectors of the weights that they scale, in place.
+    """Set the singular vectors of spectral norms from the weights that they scale, in place.
 
-    Averaged singular vectors are usually not unit vectors, so they are computed again. If the models agree, they
-    still are, and are kept.
+    Averaged singular vectors are usually not unit vectors, so they are computed again by SVD. If the models agree, the
+    averages are unit vectors and are kept.
     """
     with evaluating(model):
         for matrix, left, right in _spectral_norms(model):
@@ -91,7 +100,7 @@ def settle_spectral_norms(model: nn.Module) -> None:
 
 
 def _spectral_norms(model: nn.Module) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The weights under a spectral norm as matrices, each with its buffers of singular vectors, left and right."""
+    """The weights under a spectral norm as matrices, each with its left and right singular vectors."""
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, SpectralNorm):

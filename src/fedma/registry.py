@@ -1,7 +1,7 @@
 """Registries: entries by name, and objects of a user's own by `package.module:name`.
 
-Every seam of the library keeps its entries in one `Registry`: matchers, tasks, algorithms and so on. A name stands in
-its entry and nowhere else. Choices, checks, messages and tables read the registry.
+Every seam of the library keeps its entries in one `Registry`: matchers, tasks, algorithms and so on. A name stands only
+in its entry. Choices, checks, messages and tables read the registry.
 """
 
 import importlib

@@ -1,12 +1,22 @@
 """One line of `results.jsonl`: what is written of a model that was evaluated, and what reports read."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fedma.methods import label
 
-OPTIONAL = ("owners", "client_accuracy", "client_bytes_up", "client_bytes_down", "own_accuracy", "epsilon", "delta")
+OPTIONAL = (
+    "owners",
+    "client_accuracy",
+    "client_bytes_up",
+    "client_bytes_down",
+    "own_accuracy",
+    "metrics",
+    "epsilon",
+    "delta",
+)
 """Fields that a line may lack."""
 
 DIVERGED = "diverged"
@@ -20,8 +30,8 @@ class ResultLine:
     Attributes:
         method: as in the settings, in small letters.
         round: rounds finished.
-        accuracy: share of the test split, 0 to 1.
-        loss: mean over the test split, in nats, if it was measured.
+        accuracy: share of the test split, 0 to 1; nan for a task that measures none (null in the file).
+        loss: mean over the test split, if it was measured; in nats where it is a likelihood.
         bytes_up: from all clients together, since the start.
         bytes_down: to all clients together, since the start.
         clients: how many took part in the last exchange.
@@ -38,6 +48,7 @@ class ResultLine:
         client_bytes_up: from each client, since the start. Only in the final line of a method that sends something.
         client_bytes_down: to each client, in the same lines.
         own_accuracy: of each client's own model, on the test split; only for `local`.
+        metrics: what else the task measures, by name, and further metrics: numbers, or nested lists of them.
         epsilon: privacy loss so far, if clients hide what they send; None if it is infinite.
         delta: the delta at which `epsilon` holds.
     """
@@ -61,6 +72,7 @@ class ResultLine:
     client_bytes_up: Sequence[int] = ()
     client_bytes_down: Sequence[int] = ()
     own_accuracy: Sequence[float] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     epsilon: float | None = None
     delta: float | None = None
 
@@ -79,6 +91,11 @@ class ResultLine:
         """The method's label."""
         return label(self.method) or self.method
 
+    def value(self, metric: str) -> float | None:
+        """A metric of this line, such as `accuracy`; None where it was not measured."""
+        found = getattr(self, metric) if metric in ("accuracy", "loss") else self.metrics.get(metric)
+        return found if isinstance(found, (int, float)) and not math.isnan(found) else None
+
     def to_dict(self, optional: Collection[str] = OPTIONAL[:-2]) -> dict[str, Any]:
         """The line as plain values.
 
@@ -86,7 +103,8 @@ class ResultLine:
             optional: which of the `OPTIONAL` fields to include.
         """
         names = [own.name for own in fields(self) if own.name not in OPTIONAL or own.name in optional]
-        return {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names}
+        return values | ({"accuracy": None} if math.isnan(self.accuracy) else {})
 
 
 def diverged(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federation import CLASSES, clients, initial, play
 from fedma.algorithms import Algorithm, Ask, Ensemble, FedAvg, FedMA, Reply, State
-from fedma.algorithms.replies import Expected, Kind, check, sift
+from fedma.algorithms.replies import Expected, FaultKind, check, sift
 from fedma.engines import LocalEngine
 from fedma.errors import ReplyError
 from fedma.training import Schedule
@@ -83,7 +83,7 @@ def poisoned(tensor: torch.Tensor, value: float) -> torch.Tensor:
     return tensor
 
 
-BAD: list[tuple[Kind, Callable[[Reply], Reply]]] = [
+BAD: list[tuple[FaultKind, Callable[[Reply], Reply]]] = [
     ("not asked", lambda reply: replace(reply, client=9)),
     ("replayed", lambda reply: replace(reply, name=("round", 7))),
     ("replayed", lambda reply: replace(reply, name=())),
@@ -127,7 +127,7 @@ BAD: list[tuple[Kind, Callable[[Reply], Reply]]] = [
 
 
 @pytest.mark.parametrize(("kind", "spoil"), BAD, ids=[f"{n}-{kind}" for n, (kind, _) in enumerate(BAD)])
-def test_a_bad_reply_is_refused_by_name_and_costs_no_other(kind: Kind, spoil: Callable[[Reply], Reply]) -> None:
+def test_a_bad_reply_is_refused_by_name_and_costs_no_other(kind: FaultKind, spoil: Callable[[Reply], Reply]) -> None:
     replies = [REPLIES[0], spoil(REPLIES[1]), REPLIES[2]]
     good, faults = sift(ASKS, replies, EXPECTED)
     assert good == [REPLIES[0], REPLIES[2]]

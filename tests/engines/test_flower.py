@@ -28,7 +28,7 @@ from federation_on_flower import (
 )
 from fedma.algorithms import PFNM, Ensemble, FedAvg
 from fedma.data import Split
-from fedma.engines.flower import InProcessGrid, Strategy, Task, make_client_app
+from fedma.engines.flower import InProcessGrid, LocalTraining, Strategy, make_client_app
 from fedma.errors import CheckpointError, EngineError, MissingExtra
 from fedma.experiments import checkpoint
 from fedma.training import fit
@@ -198,7 +198,7 @@ def test_nodes_without_numbers_get_them_and_initial_weights_are_their_own() -> N
 def test_a_users_own_training() -> None:
     held: list[set[str]] = []
 
-    def train(model: nn.Module, data: Split, task: Task) -> Mapping[str, float]:
+    def train(model: nn.Module, data: Split, task: LocalTraining) -> Mapping[str, float]:
         held.append({name for name, parameter in model.named_parameters() if not parameter.requires_grad})
         return {"loss": fit(model, data, task.schedule, seed=task.seed, name=()).loss}
 

@@ -23,7 +23,8 @@ from fedma.errors import EngineError, InputError, SlowWarning
 from fedma.experiments.run import run
 from fedma.experiments.settings import Settings
 from fedma.seeds import generator
-from fedma.training import Schedule, evaluate, score
+from fedma.tasks import Judge
+from fedma.training import Schedule, evaluate
 from fedma.units import rebuild, units, weights
 
 SCHEDULE = Schedule(epochs=2, batch_size=8)
@@ -200,22 +201,25 @@ def test_rows_are_the_same_as_a_selection() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_predictions_do_not_depend_on_workers(workers: int) -> None:
+def test_what_models_are_judged_by_does_not_depend_on_workers(workers: int) -> None:
     members, test = clients(3, model="cnn"), split(2300, seed=9)
     models = list(initial(members, model="cnn").values())
-    with LocalEngine(members, workers=workers, test=test.inputs) as engine:
-        parts = engine.predict(models)
-    assert [len(part) for part in parts] == [2300] * 3
-    alone = evaluate([rebuild(members[0].template, models[1])], test)
-    assert score([parts[1]], test.labels).accuracy == alone.accuracy
+    with LocalEngine(members, workers=workers, test=test) as engine:
+        together, *alone = engine.judge(models)
+    assert [sums["examples"] for sums in (together, *alone)] == [2300] * 4
+    built = [rebuild(members[0].template, own) for own in models]
+    judge = Judge(members[0].task)
+    for sums, expected in ((together, evaluate(built, test)), (alone[1], evaluate([built[1]], test))):
+        assert judge.measure(sums) == {"accuracy": expected.accuracy, "loss": expected.loss}
     if workers == 2:
-        with LocalEngine(members, workers=1, test=test.inputs) as engine:
-            torch.testing.assert_close(engine.predict(models), parts, rtol=0, atol=0)
+        with LocalEngine(members, workers=1, test=test) as engine:
+            for sums, again in zip((together, *alone), engine.judge(models), strict=True):
+                torch.testing.assert_close(dict(sums), dict(again), rtol=0, atol=0)
 
 
-def test_without_test_inputs_there_is_nothing_to_predict() -> None:
-    with LocalEngine(clients(1)) as engine, pytest.raises(EngineError, match="no test inputs"):
-        engine.predict([])
+def test_without_test_samples_there_is_nothing_to_judge_by() -> None:
+    with LocalEngine(clients(1)) as engine, pytest.raises(EngineError, match="no test samples"):
+        engine.judge([])
 
 
 def test_sending_a_task_takes_the_server_milliseconds() -> None:

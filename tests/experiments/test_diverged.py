@@ -85,7 +85,7 @@ def test_what_diverges_alone_or_in_all_methods_ends_the_run_without_a_folder(tmp
         pytest.raises(ReplyError, match=r"every method diverged in its first round: fedavgm: .*fedavg: client"),
         pytest.warns(DivergedWarning),
     ):
-        run(replace(AT_ONCE, lr=1e30), tmp_path / "run")
+        run(replace(AT_ONCE, lr=1e30, batch_size=4), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

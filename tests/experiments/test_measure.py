@@ -12,6 +12,7 @@ from fedma.experiments.callback import Silent
 from fedma.experiments.metrics import by_client, owners
 from fedma.experiments.run import run
 from fedma.experiments.settings import Settings
+from fedma.tasks import Classification
 
 
 def test_slots_are_counted_by_their_owners() -> None:
@@ -35,23 +36,29 @@ def test_each_unit_is_in_a_slot_once(orders: list[list[int]], width: int) -> Non
     assert sum(found) == len({slot for order in orders for slot in order[:width]})
 
 
+def right(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Right ones of each class."""
+    return Classification().sums(torch.nn.functional.one_hot(answers, 3).float(), (None, labels))["right"]
+
+
 def test_a_client_is_judged_by_its_own_classes() -> None:
     """Of class 0 the model gets 3 of 4 right, of class 1 none of 2; class 2 is not in the test split."""
     labels = torch.tensor([0, 0, 0, 0, 1, 1])
-    answers = torch.tensor([0, 0, 0, 1, 0, 2])
-    predictions = torch.nn.functional.one_hot(answers, 3).float()
+    one = right(torch.tensor([0, 0, 0, 1, 0, 2]), labels)
+    present = torch.bincount(labels, minlength=3)
     counts = torch.tensor([[5, 0, 0], [0, 7, 0], [3, 1, 4], [0, 0, 9]])
-    assert by_client([predictions], labels, counts) == pytest.approx([0.75, 0.0, 0.75 * 0.75, None])
-    perfect = torch.nn.functional.one_hot(labels, 3).float()
-    assert by_client([predictions, perfect, perfect, perfect], labels, counts) == pytest.approx([0.75, 1.0, 1.0, None])
+    assert by_client(one[None], present, counts) == pytest.approx([0.75, 0.0, 0.75 * 0.75, None])
+    perfect = right(labels, labels)
+    several = torch.stack([one, perfect, perfect, perfect])
+    assert by_client(several, present, counts) == pytest.approx([0.75, 1.0, 1.0, None])
 
 
 def test_a_client_with_the_test_splits_proportions_has_its_accuracy() -> None:
     draw = torch.Generator().manual_seed(0)
-    labels = torch.randint(3, (50,), generator=draw)
-    predictions = torch.rand(50, 3, generator=draw)
-    (found,) = by_client([predictions], labels, torch.bincount(labels, minlength=3)[None])
-    assert found == pytest.approx(float((predictions.argmax(1) == labels).double().mean()))
+    labels, answers = (torch.randint(3, (50,), generator=draw) for _ in range(2))
+    counts = torch.bincount(labels, minlength=3)
+    (found,) = by_client(right(answers, labels)[None], counts, counts[None])
+    assert found == pytest.approx(float((answers == labels).double().mean()))
 
 
 def test_a_run_writes_them_down(tmp_path: Path) -> None:

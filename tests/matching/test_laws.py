@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from fedma.matching import match
 from fedma.matching.bbp.prior import Prior
-from fedma.matching.bbp.scoring import Scoring
-from fedma.matching.bbp.slots import OWN, Slots
+from fedma.matching.bbp.slots import OWN, Scoring, Slots
 from fedma.matching.bbp.sweep import sweep
 from fedma.seeds import generator
 from matching.made import check, gauss, pairs, planted, seeds

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from fedma.matching import match
 from fedma.matching.bbp import slots as module
 from fedma.matching.bbp.prior import Prior
-from fedma.matching.bbp.scoring import Scoring
-from fedma.matching.bbp.slots import Slots
+from fedma.matching.bbp.slots import Scoring, Slots
 from fedma.matching.bbp.sweep import sweep
 from matching.made import gauss, pairs, planted, seeds
 

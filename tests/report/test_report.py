@@ -14,7 +14,7 @@ from PIL import Image
 
 from fedma.errors import InputError, MissingExtra
 from fedma.report import markdown, plot, read, report, rows, table, write_csv
-from fedma.report.summary import cases, curve, mean_and_interval
+from fedma.report.summary import curve, mean_and_interval, run_groups
 from report.made import SETTINGS, line, run_folder
 
 LINES = [
@@ -249,10 +249,10 @@ def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
 def test_a_curve_averages_evaluation_by_evaluation(tmp_path: Path) -> None:
     entries = [[line("fedma", 1, 0.4), line("fedma", 2, 0.6)], [line("fedma", 1, 0.6)]]
     runs = [read(run_folder(tmp_path / str(seed), found, seed=seed)) for seed, found in enumerate(entries)]
-    (case,) = cases(runs)
+    (case,) = run_groups(runs)
     first, second = curve(case.series["fedma"])
-    np.testing.assert_allclose((first.x, first.accuracy), (5.0, 50.0))
-    assert (second.x, second.accuracy, second.interval) == (10.0, 60.0, None)
+    np.testing.assert_allclose((first.x, first.value), (5.0, 50.0))
+    assert (second.x, second.value, second.interval) == (10.0, 60.0, None)
     assert [point.x for point in curve(case.series["fedma"], "round")] == [1, 2]
 
 

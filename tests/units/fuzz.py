@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ import torch
 from fedma.errors import GraphError
 from fedma.seeds import generator
 from fedma.units import units
+from fedma.units.derive import derive
+from fedma.units.inputs import Inputs
 from units.judge import Judge
 from units.programs import Forward, Writer, by_seed
 
@@ -29,6 +32,17 @@ def program(seed):
     return Writer(choose).write(1 + choose(STEPS))
 
 
+def traced(model, x):
+    """What the recording alone says of a program, before anything is tried."""
+    graph = derive(model, Inputs.of((x,)), front_end="record")
+    return replace(graph, groups={name: replace(group, growable=False) for name, group in graph.groups.items()})
+
+
+def found(model, x, *, verify=True, front_end="record"):
+    """The graph of a program, by the way that is to be judged: verify is "traced" for nothing but the recording."""
+    return traced(model, x) if verify == "traced" else units(model, x, front_end=front_end, verify=verify)
+
+
 def tried(model, x, *, verify=True, front_end="record"):
     """What comes of a program: its outcome, a word more, and the graph."""
     others = torch.randn(x.shape, generator=generator(1, "input"), dtype=torch.float64)
@@ -41,7 +55,7 @@ def tried(model, x, *, verify=True, front_end="record"):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            graph = units(model, x, front_end=front_end, **({} if verify else {"verify": False}))
+            graph = found(model, x, verify=verify, front_end=front_end)
     except GraphError as error:
         return "refused", str(error), None
     except Exception as error:
@@ -133,6 +147,9 @@ def main():
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int)
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="try what tracing alone finds")
+    parser.add_argument(
+        "--traced", dest="verify", action="store_const", const="traced", help="not even growth is tried"
+    )
     parser.add_argument("--skip", type=re.compile, help="leave out programs with lines like this")
     parser.add_argument("--keep", action="store_true", help="let every test run try the failures")
     parser.add_argument("--resume", type=Path, help="a file that remembers how far it came")

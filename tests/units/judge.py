@@ -53,6 +53,10 @@ def numbers_in(thing, seen=None):
     return [array for part in inside for array in numbers_in(part, seen)]
 
 
+SMALL = 8
+"""Groups of fewer units than this may get the same order by chance."""
+
+
 def outputs(model, inputs):
     """What a model gives for these arguments, as a list of arrays; the arguments stay as they are."""
     args = copy.deepcopy(inputs)
@@ -150,11 +154,10 @@ class Judge:
         return Verdict(found or ({" + ".join(graph.groups): together} if together else {}))
 
     def glance(self, graph):
-        """The same for many groups at less cost: all together, then halves that tell any two groups apart."""
-        names = list(graph.groups)
-        halves = [names] + [[n for k, n in enumerate(names) if k >> bit & 1] for bit in range(len(names).bit_length())]
-        faults = ((some, self._fault(graph, some)) for some in halves)
-        if not any(why for _, why in faults):
+        """The same for many groups at less cost: all together, then halves that tell any two small groups apart."""
+        small = [name for name, group in graph.groups.items() if group.size < SMALL]
+        halves = [[n for k, n in enumerate(small) if k >> bit & 1] for bit in range(len(small).bit_length())]
+        if not any(self._fault(graph, some) for some in (list(graph.groups), *halves)):
             return Verdict({})
         return self.verdict(graph)
 

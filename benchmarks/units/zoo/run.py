@@ -4,9 +4,12 @@
 """
 
 import argparse
+import contextlib
 import json
+import multiprocessing
+import os
+import platform
 import resource
-import subprocess
 import sys
 import time
 import warnings
@@ -36,6 +39,33 @@ def others():
     return [f"other/{name}" for name in images.MODELS]
 
 
+def prepare():
+    """Imports what every model needs, so that the process of a model starts with it."""
+    import images
+
+    images.with_torchvision()
+    import timm  # noqa: F401
+    import torch
+    import transformers  # noqa: F401
+
+    import units.judge  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def settings():
+    """The versions of everything that counts."""
+    import diffusers
+    import timm
+    import torch
+    import transformers
+
+    import fedma
+
+    modules = (fedma, torch, timm, transformers, diffusers)
+    return {"python": platform.python_version()} | {m.__name__: m.__version__ for m in modules}
+
+
 def built(name):
     """A model, and the arguments of its forward."""
     import images
@@ -49,7 +79,7 @@ def built(name):
 
 
 def measured(name, verify=True):
-    """The line of one model: groups, coverage, time, memory and what is wrong."""
+    """The line of one model: groups, coverage, seconds of one core, memory and what is wrong."""
     import torch
 
     from fedma.seeds import generator, global_generator
@@ -61,10 +91,10 @@ def measured(name, verify=True):
     with global_generator(0):
         model, inputs = built(name)
     _shake(model.eval(), generator(0, "zoo", name))
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     graph = units(model, inputs, verify=verify)
-    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    seconds, after = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
     verdict = Judge(model, [_arguments(inputs), _others(inputs, name)], tolerance=1e-5, seeds=(0,)).glance(graph)
     reasons = {}
     for (tensor, _), why in graph.fixed.items():
@@ -78,7 +108,7 @@ def measured(name, verify=True):
         "growable": sum(group.growable for group in graph.groups.values()),
         "coverage": round(graph.coverage, 4),
         "seconds": round(seconds, 2),
-        "judged": round(time.perf_counter() - start, 2),
+        "judged": round(time.process_time() - start, 2),
         "peak_mb": round(after / 1024),
         "added_mb": round((after - before) / 1024),
         "stuck": {group.name: group.reason for group in list(graph.groups.values()) if not group.growable},
@@ -122,20 +152,24 @@ def main():
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one model")
     parser.add_argument("--no-verify", dest="verify", action="store_false")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one:
-        print(json.dumps(measured(given.one, given.verify)))
-        return 0
     if not given.table:
         collect(given)
-    return table([json.loads(line) for line in given.out.read_text().splitlines()])
+    return table(lines_of(given.out))
+
+
+def lines_of(path):
+    """The lines of models in a result file, which starts with the versions."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [line for line in lines if "name" in line]
 
 
 def collect(given):
     """A line for every model that has none yet."""
-    given.out.touch()
-    done = {json.loads(line)["name"] for line in given.out.read_text().splitlines()}
+    prepare()
+    if not given.out.exists():
+        given.out.write_text(json.dumps(settings()) + "\n")
+    done = {line["name"] for line in lines_of(given.out)}
     wanted = [name for name in names() if not given.names or any(part in name for part in given.names)]
     for name in (name for name in wanted if name not in done):
         line = in_a_process(name, given)
@@ -146,14 +180,28 @@ def collect(given):
 
 def in_a_process(name, given):
     """What one model gives, in a process of its own; why it gives nothing, else."""
-    command = [sys.executable, __file__, "--one", name, *([] if given.verify else ["--no-verify"])]
+    here, there = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_told, args=(there, name, given.verify))
+    process.start()
+    there.close()
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=given.limit, check=False)
-    except subprocess.TimeoutExpired:
-        return {"name": name, "outcome": "slow", "why": f"more than {given.limit:.0f} s"}
-    if run.returncode:
-        return {"name": name, "outcome": "failed", "why": (run.stderr.strip().splitlines() or ["killed"])[-1][:300]}
-    return json.loads(run.stdout.splitlines()[-1])
+        if not here.poll(given.limit):
+            return {"name": name, "outcome": "slow", "why": f"more than {given.limit:.0f} s"}
+        return here.recv()
+    except EOFError:
+        return {"name": name, "outcome": "failed", "why": "killed"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def _told(there, name, verify):
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        try:
+            line = measured(name, verify)
+        except Exception as error:
+            line = {"name": name, "outcome": "failed", "why": f"{type(error).__name__}: {error}"[:300]}
+    there.send(line)
 
 
 def table(lines):

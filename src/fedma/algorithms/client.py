@@ -9,11 +9,14 @@ from torch import nn
 from fedma.algorithms.messages import Ask, Reply
 from fedma.algorithms.relabel import in_global_order
 from fedma.data import Split
-from fedma.training import Compute, Schedule, fit
+from fedma.tasks import BaseTask, Classification
+from fedma.training import Compute, Schedule, choose, fit
+from fedma.training.compute import Precision
 from fedma.training.privacy import Privacy
 from fedma.units import UnitGraph, Weights, rebuild, weights
 
 _PLAIN = Compute()
+_CLASSIFICATION = Classification()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +28,12 @@ class Client:
         data: holds its private samples, which never leave it.
         template: a model of the federation's architecture; the client's own may have other widths.
         graph: the template's unit graph.
-        classes: number of classes.
+        classes: number of classes; 1 where the task has none.
         seed: of the run.
         rows: the positions of its samples in `data`, int64; None where all are its own. So thousands of clients can
             share one tensor.
-        privacy: bounds and hides what it sends; None sends it as it is. The number of samples is public all the same.
+        privacy: bounds and hides what it sends; None sends it as it is. The number of samples is always public.
+        task: what its samples mean.
     """
 
     number: int
@@ -40,6 +44,7 @@ class Client:
     seed: int
     rows: torch.Tensor | None = None
     privacy: Privacy | None = None
+    task: BaseTask = _CLASSIFICATION
 
     def __len__(self) -> int:
         return len(self.data if self.rows is None else self.rows)
@@ -49,8 +54,8 @@ class Client:
 
         Args:
             ask: what to do.
-            own: the weights that the client holds; none are needed where the ask brings all.
-            compute: how it computes; messages and weights are on the CPU all the same.
+            own: the weights that the client holds; unused if the ask brings all weights.
+            compute: where and how it computes; messages and weights are always on the CPU.
         """
         ask = self._recalled(ask, own)
         held = in_global_order(
@@ -67,6 +72,7 @@ class Client:
             seed=self.seed,
             name=("client", self.number, *ask.name),
             compute=compute,
+            task=self.task,
         )
         held = {name: tensor.cpu().contiguous() for name, tensor in weights(model).items()}
         metrics = {
@@ -84,13 +90,13 @@ class Client:
         return replace(ask, weights={**self.graph.gather(known, _long(ask.narrow), ask.wide), **ask.weights})
 
     def _hidden(self, reply: Reply, ask: Ask, privacy: Privacy) -> Reply:
-        """The reply that may be sent: its weights bounded and noisy, and of the data only how many samples there are.
+        """The private reply: bounded, noisy weights, and no fact about the data but the number of samples.
 
-        Class counts are those of even classes, the loss is left out, running variances stay positive.
+        Class counts pretend that all classes are equally frequent. There is no loss. Running variances stay positive.
         """
         name = ("client", self.number, *ask.name)
         sent = privacy.applied(reply.weights, ask.weights, seed=self.seed, name=name)
-        for _, variance in self.graph.statistics:
+        for variance in self.graph.variances:
             if variance in sent:
                 sent[variance] = sent[variance].clamp(min=0)
         even = (torch.arange(self.classes) + len(self)) // self.classes
@@ -99,9 +105,18 @@ class Client:
 
     @property
     def class_counts(self) -> torch.Tensor:
-        """Its samples of each class."""
-        labels = self.data.labels if self.rows is None else self.data.labels[self.rows]
-        return torch.bincount(labels, minlength=self.classes)
+        """Its samples of each class; of all together where the task has no classes."""
+        labels = self.task.classes_of(self.data.labels)
+        if labels is None:
+            return torch.tensor([len(self)])
+        return torch.bincount(labels if self.rows is None else labels[self.rows], minlength=self.classes)
+
+    def compute(self, *, device: str = "cpu", precision: Precision = "fp32") -> Compute:
+        """The fastest way to run its model on its data."""
+        inputs = self.task.inputs(self.data.example())
+        if not isinstance(inputs, torch.Tensor):
+            return Compute(device, precision=precision)
+        return choose(self.template, inputs, device=device, precision=precision)
 
 
 def _long(assignments: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

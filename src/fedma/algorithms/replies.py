@@ -17,7 +17,7 @@ from fedma.units import UnitGraph, Weights
 from fedma.units import weights as weights_of
 from fedma.units.layout import Widths
 
-Kind = Literal[
+FaultKind = Literal[
     "not asked", "replayed", "duplicate", "names", "shape", "type", "values", "class counts", "metrics", "size", "norm"
 ]
 
@@ -44,7 +44,7 @@ class Expected:
 
     @classmethod
     def of(cls, template: nn.Module, graph: UnitGraph, *, classes: int) -> "Expected":
-        """What is known of the replies in a federation whose models are like this one."""
+        """What correct replies look like, in a federation with models like this one."""
         return cls(graph, {name: tensor.dtype for name, tensor in weights_of(template).items()}, classes)
 
     def parameters(self, widths: Widths) -> int:
@@ -76,7 +76,7 @@ class Fault:
     """A reply that was refused: whose, what kind of fault, and all that is known of it."""
 
     client: int
-    kind: Kind
+    kind: FaultKind
     found: str
 
     def __str__(self) -> str:
@@ -86,10 +86,10 @@ class Fault:
 def sift(asks: Sequence[Ask], replies: Sequence[Reply], expected: Expected) -> tuple[list[Reply], list[Fault]]:
     """The replies that can be used, in the order of the asks, and what is wrong with the others.
 
-    Of several good replies of one client the first counts. A client that has not replied has no fault.
+    If a client sends several good replies, the first counts. A client that has not replied has no fault.
 
     A reply is refused if its parameters, or its running statistics, are more than 30 times as large as the median
-    client's (root mean square): it would outweigh all others. `fedma.matching.bad_clients` refuses units likewise.
+    client's (root mean square): it would outweigh all others. `fedma.matching.bad_clients` has the same rule for units.
     The bound grows with the samples that a client has seen, relative to the median client. Weights that start at zero
     grow with training.
     """
@@ -183,14 +183,13 @@ def _shapes(reply: Reply, ask: Ask, expected: Expected) -> str | None:
 
 
 def _values(reply: Reply, ask: Ask, expected: Expected) -> str | None:
-    variances = {variance for _, variance in expected.graph.statistics}
     for name, tensor in reply.weights.items():
         if not _finite(tensor):
             return (
                 f"sent {name!r} with values that are not finite: its training diverged; "
                 "lower the learning rate (lr), or look at its data"
             )
-        if name in variances and bool((tensor < 0).any()):
+        if name in expected.graph.variances and bool((tensor < 0).any()):
             return f"sent {name!r}, running variances, with values below zero"
     return None
 
@@ -228,7 +227,7 @@ def _size(reply: Reply, ask: Ask, expected: Expected) -> str | None:
     return f"sent a message of {reply.bytes} bytes where at most {most} were expected"
 
 
-_TESTS: Mapping[Kind, Callable[[Reply, Ask, Expected], str | None]] = {
+_TESTS: Mapping[FaultKind, Callable[[Reply, Ask, Expected], str | None]] = {
     "replayed": _replayed,
     "names": _names,
     "type": _types,
@@ -243,7 +242,6 @@ _TESTS: Mapping[Kind, Callable[[Reply, Ask, Expected], str | None]] = {
 
 def out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
     """The faults of replies whose parameters or running statistics are far larger than the median client's."""
-    statistics = {name for pair in graph.statistics for name in pair}
     seen = {reply.client: reply.metrics["samples_seen"] for reply in replies}
     longer = {
         client: max(1.0, samples / (usual(list(seen.values())) or samples or 1)) for client, samples in seen.items()
@@ -251,7 +249,9 @@ def out_of_line(replies: Sequence[Reply], graph: UnitGraph) -> list[Fault]:
     faults: dict[int, Fault] = {}
     for what, chosen in (("parameters", False), ("running statistics", True)):
         sizes = {
-            reply.client: root_mean_square([t for n, t in reply.weights.items() if (n in statistics) == chosen])
+            reply.client: root_mean_square(
+                [t for n, t in reply.weights.items() if (n in graph.statistics_names) == chosen]
+            )
             for reply in replies
         }
         middle = usual(list(sizes.values()))
@@ -290,6 +290,6 @@ def _number(value: object) -> bool:
 
 
 def _short(value: object) -> str:
-    """The beginning of what a client sent, for a message."""
+    """The beginning of a client's reply, to be quoted in a message."""
     text = repr(value) if not isinstance(value, str) else value
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -61,7 +61,7 @@ class Robust:
 
 def _update(reply: Reply, graph: UnitGraph, centre: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """How far a client's parameters are from the centre."""
-    aside = {name for pair in graph.statistics for name in pair}
+    aside = graph.statistics_names
     parameters = {n: t for n, t in reply.weights.items() if t.is_floating_point() and n not in aside}
     return {name: tensor - centre[name] if name in centre else tensor for name, tensor in parameters.items()}
 

@@ -37,7 +37,7 @@ class FedAvgM(FedAvg):
         server_momentum: how much of the sum before is kept, in [0, 1).
 
     Source: Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
-        Classification", 2019, section 4 (v ← βv + Δw, w ← w − v, β = 0.9).
+        Classification", 2019, section 4: v ← βv + Δw, w ← w − v, β = 0.9.
     """
 
     server_lr: float = 1.0
@@ -61,7 +61,7 @@ class FedAvgM(FedAvg):
 
     def _stepped(self, weights: Weights) -> list[str]:
         """The tensors that steps move: real numbers that are no running statistics."""
-        aside = {name for pair in self.graph.statistics for name in pair}
+        aside = self.graph.statistics_names
         return [name for name, tensor in weights.items() if tensor.is_floating_point() and name not in aside]
 
     def _step(self, changes: Weights, memory: OptimizerState) -> tuple[dict[str, Tensor], OptimizerState]:

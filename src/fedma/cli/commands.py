@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, Union
 
 import tyro
-from tyro.conf import Fixed, OmitArgPrefixes, Positional, Suppress
+from tyro.conf import Fixed, OmitArgPrefixes, Positional, Suppress, arg
 
 from fedma.cli.app import App
 from fedma.cli.fuse import Fuse
@@ -21,6 +21,7 @@ from fedma.cli.preflight import check_figures
 from fedma.cli.reproduce import Reproduce
 from fedma.errors import InputError
 from fedma.experiments.settings import Settings, from_toml
+from fedma.methods import METHODS
 
 
 class Command(Protocol):
@@ -30,8 +31,24 @@ class Command(Protocol):
         """Do it."""
 
 
+METHODS_TAKEN = f"[{{{','.join(METHODS.names)}}}|MODULE:NAME ...]"
+"""What --method takes, for the help."""
+
+
 @dataclass(frozen=True)
-class Run:
+class SettingsFlags(Settings):  # noqa: D101
+    __doc__ = Settings.__doc__  # the help of each flag
+
+    method: Annotated[tuple[str, ...], arg(metavar=METHODS_TAKEN)] = Settings.method
+
+    @property
+    def plain(self) -> Settings:
+        """The settings themselves."""
+        return Settings(**vars(self))
+
+
+@dataclass(frozen=True)
+class RunCommand:
     """Train and compare methods on one federation; results go into a new run folder.
 
     Attributes:
@@ -44,7 +61,7 @@ class Run:
         sources: where each setting that is not the default comes from.
     """
 
-    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    settings: OmitArgPrefixes[SettingsFlags] = field(default_factory=SettingsFlags)
     config: Path | None = None
     out: Path | None = None
     resume: Path | None = None
@@ -57,7 +74,7 @@ class Run:
         from fedma.cli.progress import progress_callbacks
         from fedma.experiments.run import resume, run
 
-        given = set(self.sources) - {"workers"} or replace(self.settings, workers=0) != Settings()
+        given = set(self.sources) - {"workers"} or replace(self.settings, workers=0) != SettingsFlags()
         if self.resume is not None and (self.out or given):
             raise InputError("--resume takes the run's own settings; of others, only --workers can be given with it")
         check_figures()
@@ -68,7 +85,7 @@ class Run:
                 if self.resume is not None:
                     resume(folder, callback, workers=self.settings.workers)
                 else:
-                    run(self.settings, folder, callback, sources=self.sources)
+                    run(self.settings.plain, folder, callback, sources=self.sources)
         except KeyboardInterrupt:
             if (folder / "run.json").exists():
                 sys.stderr.write(f"fedma: to go on: fedma run --resume {folder}\n")
@@ -109,7 +126,7 @@ class Demo:
         )
         changed = [name for name, value in asdict(settings).items() if value != asdict(Settings())[name]]
         sources = {name: "flag" if name == "seed" else "demo" for name in changed}
-        Run(settings, out=self.out, quiet=self.quiet, sources=sources).run()
+        RunCommand(SettingsFlags(**vars(settings)), out=self.out, quiet=self.quiet, sources=sources).run()
 
 
 @dataclass(frozen=True)
@@ -182,10 +199,10 @@ class Units:
 def parse(arguments: Sequence[str]) -> Command:
     """The command that these arguments ask for; exits with 2 and a message when they are wrong."""
     config = _config(arguments)
-    settings = from_toml(config) if config else Settings()
-    defaults: dict[type, Any] = {Run: Run(settings, sources=_sources(arguments, config)), Demo: Demo()}
+    settings = SettingsFlags(**vars(from_toml(config) if config else Settings()))
+    defaults: dict[type, Any] = {RunCommand: RunCommand(settings, sources=_sources(arguments, config)), Demo: Demo()}
     kinds: dict[str, type] = {
-        "run": Run,
+        "run": RunCommand,
         "demo": Demo,
         "report": Report,
         "inspect": Inspect,

@@ -1,4 +1,4 @@
-"""Whether results can be written where they go, and drawn, before work starts."""
+"""Checks before work starts that results can be written and drawn."""
 
 import os
 from importlib.util import find_spec
@@ -9,14 +9,14 @@ from fedma.optional_dependencies import missing
 
 
 def check_writable(folder: Path, *, flag: str = "--out") -> None:
-    """Refuse a folder that cannot be written to, or not be made.
+    """Refuse a folder that cannot be made or written to.
 
     Args:
-        folder: it; those above it may be missing too.
-        flag: names another.
+        folder: the folder; its parents may be missing too.
+        flag: the option that chooses another folder, for the message.
 
     Raises:
-        InputError: what is in the way.
+        InputError: it cannot be made or written to; the message says why.
     """
     above = next(there for there in (folder, *folder.parents) if os.path.lexists(there))
     if not above.is_dir():
@@ -26,7 +26,7 @@ def check_writable(folder: Path, *, flag: str = "--out") -> None:
 
 
 def check_figures() -> None:
-    """Refuse work that ends in figures where nothing can draw them; what draws takes long to import, so it is not.
+    """Refuse work that ends in figures if matplotlib is missing. It is not imported here, because that takes long.
 
     Raises:
         MissingExtra: matplotlib is not installed.

@@ -111,7 +111,7 @@ class Live(Silent):
 
     def result(self, line: Mapping[str, Any]) -> None:
         """Print it above the bar."""
-        self._progress.update(self._task, accuracy=f"{100 * line['accuracy']:.1f} %")
+        self._progress.update(self._task, accuracy=_main(line).strip())
         self._progress.console.print(_words(line), highlight=False)
 
     def _begin(self, total: int | None) -> TaskID:
@@ -142,9 +142,10 @@ class Board(Silent):
     def result(self, line: Mapping[str, Any]) -> None:
         """Write them."""
         self._writer = self._writer or self._stack.enter_context(self._open(str(self._folder)))
-        for name in ("accuracy", "loss", "bytes_up", "bytes_down", "seconds"):
-            if line[name] is not None:
-                self._writer.add_scalar(f"{name}/{line['method']}", line[name], line["round"])
+        own = {name: line[name] for name in ("accuracy", "loss", "bytes_up", "bytes_down", "seconds")}
+        for name, value in {**own, **line.get("metrics", {})}.items():
+            if isinstance(value, (int, float)):
+                self._writer.add_scalar(f"{name}/{line['method']}", value, line["round"])
 
 
 @contextmanager
@@ -159,6 +160,21 @@ def _live() -> Iterator[Callback]:
 def _words(line: Mapping[str, Any]) -> str:
     megabytes = (line["bytes_up"] + line["bytes_down"]) / 1e6
     return (
-        f"{line['method']:<9} round {line['round']:>2}: accuracy {100 * line['accuracy']:5.1f} %"
+        f"{line['method']:<9} round {line['round']:>2}: {_named(line)}"
         f"  {megabytes:8.2f} MB  {line['local_epochs']:>4} local epochs  {line['seconds']:6.1f} s"
     )
+
+
+def _named(line: Mapping[str, Any]) -> str:
+    """The main metric with its name, and the further ones that are numbers."""
+    metrics = {name: value for name, value in line.get("metrics", {}).items() if isinstance(value, (int, float))}
+    if line["accuracy"] is None:
+        return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return ", ".join([f"accuracy {_main(line)}", *(f"{name} {value:.4g}" for name, value in metrics.items())])
+
+
+def _main(line: Mapping[str, Any]) -> str:
+    """The main metric: accuracy, or the first of another task's."""
+    if line["accuracy"] is not None:
+        return f"{100 * line['accuracy']:5.1f} %"
+    return next((f"{name} {value:.4g}" for name, value in line.get("metrics", {}).items() if value is not None), "")

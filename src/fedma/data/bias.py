@@ -60,7 +60,7 @@ def with_grey(
 
 
 def oversampled(dataset: Dataset) -> Dataset:
-    """The training images, those of a class's smaller domain repeated until both are of one size.
+    """The training images; in each class, images of the smaller domain are repeated until both domains are equal.
 
     Args:
         dataset: as `with_grey` makes it, with domains as owners.

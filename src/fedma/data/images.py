@@ -41,7 +41,7 @@ def decode(images: Sequence[Stored]) -> NDArray[np.uint8]:
 
 
 def alike(train: Tensor, test: Tensor) -> list[Tensor]:
-    """Both with one number of channels: where one is coloured the other's grey is repeated.
+    """Both with the same number of channels: if only one is coloured, the other's grey is repeated.
 
     Raises:
         InputError: they differ in size.

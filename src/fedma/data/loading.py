@@ -28,8 +28,8 @@ def load(
     """The data set of that name: images as float32, each channel with mean 0 and standard deviation 1, or text.
 
     Pixels are scaled to [0, 1]; then the mean of each channel over the training images is subtracted and their
-    standard deviation divided out, in both splits (`Dataset.mean`, `Dataset.std`). The pixels of a data set that is
-    taken whole are kept where `datasets` keeps what it has read, and need no decoding the next time. Text becomes
+    standard deviation divided out, in both splits (`Dataset.mean`, `Dataset.std`). If a data set is taken whole, its
+    pixels are kept in the cache of `datasets`, so they are decoded only once. Text becomes
     windows of tokens, the next character their class, roles their owners (`fedma.data.text.windows`).
 
     Args:
@@ -38,7 +38,7 @@ def load(
             columns of `flwrlabs/shakespeare`. Or a local folder of parquet files, or of images in one folder for each
             class. A short name wins over a folder of that name; write `./mnist` for the folder.
         test_fraction: the part of each class to set aside if the data have no test split. Of text, it is the last part
-            of each role's.
+            of each role's text.
         seed: decides this division of images, and which samples the limits keep.
         limit: the most training samples to keep, of each owner where samples have owners, for quick trials.
         test_limit: the same for test samples.
@@ -77,7 +77,7 @@ def _source(
 
 
 def _limited(samples: Samples, limit: int | None, seed: int, name: str) -> Samples:
-    """So many samples at most, of each owner where they have owners; which ones the seed decides."""
+    """At most this many samples, per owner if samples have owners. The seed decides which."""
     if limit is None or limit >= len(samples):
         return samples
     order = torch.randperm(len(samples), generator=seeds.generator(seed, "data", name)).numpy()
@@ -94,7 +94,7 @@ def _limited(samples: Samples, limit: int | None, seed: int, name: str) -> Sampl
 
 
 def _divided(source: Source, test_fraction: float, seed: int) -> tuple[Samples, Samples]:
-    """The training and the test samples, the latter a part of each class where none came with the data."""
+    """The training and the test samples. If the data have no test split, a part of each class becomes one."""
     if source.test is not None:
         return source.train, source.test
     labels = source.train.labels

@@ -67,9 +67,9 @@ def class_counts(split: Split, parts: Sequence[Tensor], classes: int) -> Tensor:
 
 
 def shared_test(dataset: Dataset, parts: Sequence[Tensor]) -> Split:
-    """The test samples of the owners whom these parts of the training split belong to.
+    """The test samples of the owners of these parts of the training split.
 
-    All test samples where samples have no owners, or where those of the test split are other ones.
+    All test samples if samples have no owners, or if the test split has other owners.
 
     Source: FedMA, section 4 (Shakespeare): the held-out text of the roles that take part, all together.
     """

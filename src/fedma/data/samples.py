@@ -43,7 +43,7 @@ class Source:
         name: of the data set.
         classes: their names.
         train: training samples.
-        test: test samples, or None where the data has none set aside.
+        test: test samples; None if the data have no test split.
         white: the value of the brightest pixel of images.
         vocabulary: number of tokens, where samples are text.
     """

@@ -196,7 +196,7 @@ def stored_images(table: Any, column: str) -> list[Stored]:
 
 
 def _images(table: Any, column: str, *, decoded: bool) -> Sequence[Stored] | Tensor:
-    """A column of images; decoded where they are wanted so, or were once."""
+    """A column of images; decoded on request, or if they were decoded before."""
     pixels = recall(table, column)
     if pixels is None and decoded:
         pixels = decode(stored_images(table, column))

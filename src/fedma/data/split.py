@@ -1,8 +1,9 @@
 """The values of this room: a split (samples and labels) and a data set (a training and a test split)."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +13,14 @@ from fedma.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples with their labels and, where the data names them, their natural owners.
+    """Samples in memory with their labels and, where the data names them, their natural owners.
+
+    `fedma.data.lazy.LazySplit` has the same methods, and reads samples when they are needed.
 
     Attributes:
         inputs: samples first; images are float32, samples × channels × height × width; sequences of tokens are
             samples × steps, whole numbers in a small type (`model_inputs` makes a batch ready for a model).
-        labels: int64, one class number a sample.
+        labels: int64, one class number a sample; or targets of another kind (`fedma.data.from_arrays`).
         owners: the natural client of each sample (a writer, a role), or None.
     """
 
@@ -35,6 +38,33 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def batch(self, rows: Tensor) -> Any:
+        """Inputs and labels of the samples at these positions, int64."""
+        return self.inputs[rows], self.labels[rows]
+
+    def batches(self, parts: Iterable[Tensor], *, seed: int = 0) -> Iterator[Any]:
+        """The batch of each of these parts, in their order.
+
+        Args:
+            parts: positions of samples, int64.
+            seed: decides what random transforms of samples draw; samples in memory have none.
+        """
+        return map(self.batch, parts)
+
+    def example(self) -> Any:
+        """A batch of the first two samples, or of the only one."""
+        return self.batch(torch.arange(min(2, len(self))))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's input."""
+        return tuple(self.inputs.shape[1:])
+
+    def contents(self) -> Iterator[Any]:
+        """Bytes that another split does not have: of samples, labels and owners, in their order."""
+        yield repr((self.inputs.dtype, tuple(self.inputs.shape), self.owners)).encode()
+        yield from (tensor.contiguous().numpy().data for tensor in (self.inputs, self.labels))
 
     def select(self, indices: Tensor | Sequence[int]) -> "Split":
         """The samples at these positions, in this order."""
@@ -88,12 +118,11 @@ class Dataset:
         """A few letters that another data set does not have: of samples, labels, owners and classes, in order."""
         digest = hashlib.blake2b(repr((self.classes, self.vocabulary)).encode(), digest_size=16)
         for split in (self.train, self.test):
-            digest.update(repr((split.inputs.dtype, tuple(split.inputs.shape), split.owners)).encode())
-            for tensor in (split.inputs, split.labels):
-                digest.update(tensor.contiguous().numpy().data)
+            for part in split.contents():
+                digest.update(part)
         return digest.hexdigest()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample: (channels, height, width) for images, (steps,) for tokens."""
-        return tuple(self.train.inputs.shape[1:])
+        return self.train.input_shape

@@ -65,7 +65,7 @@ def from_tables(
 
 
 def _numbers(table: Any, columns: Sequence[str]) -> NDArray[Any]:
-    """Samples × ...; whole numbers stay so in lists alone, where they are tokens."""
+    """Samples × ...; integers stay integers only in lists, where they are tokens."""
     found = [column_values(table, column) for column in columns]
     for column, values in zip(columns, found, strict=True):
         if values.dtype.kind not in "biuf" or (len(columns) > 1 and values.ndim > 1):

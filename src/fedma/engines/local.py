@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fedma.algorithms import Ask, Client, Reply
+from fedma.data import Split
 from fedma.engines.pool import WORKER_ATTEMPTS, Died, Pool, cores, unable_to_fork
 from fedma.errors import EngineError, SlowWarning
-from fedma.training import BATCH, choose, probabilities
+from fedma.tasks import Judge, Sums, added
+from fedma.training import BATCH, judged
 from fedma.training.compute import Precision
 from fedma.units import Weights, rebuild
 
@@ -37,7 +38,8 @@ class LocalEngine:
         workers: int | None = None,
         device: str = "cpu",
         precision: Precision = "fp32",
-        test: Tensor | None = None,
+        test: Split | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """An engine over these clients.
 
@@ -49,14 +51,16 @@ class LocalEngine:
                 Dask), and in a process that has used a GPU. The last two give a `SlowWarning`.
             device: where clients train; with "cuda", workers take the GPUs in turn.
             precision: of training and evaluation, as `fedma.training.Compute` has it.
-            test: inputs to evaluate models on.
+            test: samples to judge models by.
+            judge: how; by default by the clients' task.
         """
         self.clients = {client.number: client for client in clients}
         self.template = clients[0].template
         self.held: dict[int, Weights] = {}
         self._initial: Mapping[int, Weights] = {}
-        self._test = clients[0].data.inputs[:0] if test is None else test
-        self._compute = choose(self.template, clients[0].data.inputs[:2], device=device, precision=precision)
+        self._test = clients[0].data.select([]) if test is None else test
+        self._judge = judge or Judge(clients[0].task)
+        self._compute = clients[0].compute(device=device, precision=precision)
         self.workers = min(workers or _slots(device), len(clients))
         self._pool: Pool | None = None
 
@@ -113,23 +117,23 @@ class LocalEngine:
             ) from None
         return [replies[ask.client] for ask in asks]
 
-    def predict(self, models: Sequence[Weights]) -> list[Tensor]:
-        """For each model its class probabilities for the test inputs, (samples, classes).
+    def judge(self, models: Sequence[Weights]) -> list[Sums]:
+        """The sums that judge these models on the test samples: of all together, and of several also of each by itself.
 
         Raises:
-            EngineError: worker processes died of it.
+            EngineError: there are no test samples, or worker processes died of it.
+            InputError: several models, and the task cannot combine predictions.
         """
         starts = range(0, len(self._test), _CHUNK)
         if not starts:
-            raise EngineError("this engine was given no test inputs to predict; give it some")
-        tasks = [("predict", weights, start) for weights in models for start in starts]
-        parts = [self._test] * len(tasks)
+            raise EngineError("this engine was given no test samples to judge models by; give it some")
+        parts: list[list[Sums]] = [[]] * len(starts)
         try:
-            for position, part in self._run(len(tasks), tasks.__getitem__):
+            for position, part in self._run(len(starts), lambda position: ("judge", tuple(models), starts[position])):
                 parts[position] = part
         except Died as error:
             raise EngineError(f"evaluating a model: {_how(error)}; try fewer workers (1 needs none)") from None
-        return [torch.cat(parts[first : first + len(starts)]) for first in range(0, len(parts), len(starts))]
+        return [added(of_one) for of_one in zip(*parts, strict=True)]
 
     def _task(self, ask: Ask) -> tuple[object, ...]:
         """The ask, and what the client holds, unless the ask brings all of it."""
@@ -154,14 +158,19 @@ class LocalEngine:
             self._compute = replace(self._compute, device=f"cuda:{number % torch.cuda.device_count()}")
 
     def _do(self, task: tuple[Any, ...]) -> Any:
-        """In a worker process: a client's answer, or a part of the predictions."""
+        """In a worker process: a client's answer, or sums of a part of the test samples."""
         if task[0] == "answer":
             _, ask, own = task
             reply, held = self.clients[ask.client].answer(ask, own, compute=self._compute)
             return reply, held if ask.keep else None
-        _, weights, start = task
-        model = rebuild(self.template, weights)
-        return probabilities(model, self._test[start : start + _CHUNK], compute=self._compute)
+        _, own_weights, start = task
+        return self._judged(own_weights, start)
+
+    def _judged(self, own_weights: Sequence[Weights], start: int) -> list[dict[str, Any]]:
+        """The sums of a part of the test samples."""
+        models = [rebuild(self.template, own) for own in own_weights]
+        rows = torch.arange(start, min(start + _CHUNK, len(self._test)))
+        return judged(self._judge, models, self._test, rows=rows, compute=self._compute)
 
 
 def _slots(device: str) -> int:

@@ -48,8 +48,8 @@ def unable_to_fork() -> str:
 def forked_can_train() -> bool:
     """Whether a process forked from this one can train.
 
-    Not once this one has used a GPU, nor, where there is one, once it has differentiated: autograd has threads for
-    every device then, which a fork loses.
+    It cannot after this process has used a GPU. If there is a GPU, it cannot after any backward pass either: autograd
+    then has threads for every device, which a fork loses.
     """
     if torch.cuda.device_count() == 0:
         return True
@@ -228,7 +228,7 @@ def _keep_memory() -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, if it survives the way to another process; where it came from is noted on it."""
+    """The error, with a note of its origin; another error with its text if it cannot be pickled."""
     trace = traceback.format_exc()
     try:
         error.add_note(f"In a worker process:\n{trace}")

@@ -20,8 +20,13 @@ _FORMAT = "fedma-assignments-1"
 
 
 def assignments_path(folder: Path, method: str) -> Path:
-    """Where a run folder has those of a method."""
-    return folder / "models" / f"{method}.assignments.safetensors"
+    """The path in a run folder of a method's assignments."""
+    return model_path(folder, method).with_suffix(".assignments.safetensors")
+
+
+def model_path(folder: Path, method: str) -> Path:
+    """The path in a run folder of a method's model. A colon becomes a hyphen, since some systems forbid colons."""
+    return folder / "models" / f"{method.replace(':', '-')}.safetensors"
 
 
 def save_assignments(folder: Path, method: str, assignments: ClientAssignments) -> None:

@@ -10,19 +10,17 @@ from torch import Tensor
 
 from fedma.data import Dataset, model_inputs
 from fedma.errors import CheckpointError, InputError
-from fedma.experiments.assignments import ClientAssignments, load_assignments
+from fedma.experiments.assignments import ClientAssignments, load_assignments, model_path
 from fedma.experiments.federation import reassemble
 from fedma.experiments.metrics import owners
 from fedma.experiments.run_folder import load_model, recorded
 from fedma.experiments.settings import Settings
 from fedma.methods import METHODS
+from fedma.tasks import Task
 from fedma.training.evaluation import BATCH
 from fedma.units import UnitGraph, weights
 from fedma.units.activity import excitations
 from fedma.units.layout import Widths
-
-MATCHING = tuple(method.name for method in METHODS if method.matches)
-"""Methods that match units."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,11 @@ class Inspection:
         return "images" if inputs.dim() == 4 and inputs.shape[1] in (1, 3) else "samples"
 
     def label(self, sample: int) -> str:
-        """The class of a test sample."""
-        return _printable(self.data.classes[int(self.data.test.labels[sample])])
+        """The class of a test sample; "sample" where it is of no single class."""
+        labels = self.data.test.labels
+        if labels.dim() != 1 or labels.is_floating_point() or not self.data.classes:
+            return "sample"
+        return _printable(self.data.classes[int(labels[sample])])
 
     def shown(self, sample: int) -> str:
         """A test sample in a line: its class and its number, or a window of text and what comes after it."""
@@ -124,7 +125,14 @@ class Inspection:
         ]
 
 
-def inspect(folder: Path, *, method: str | None = None, samples: int = 8, dataset: Dataset | None = None) -> Inspection:
+def inspect(
+    folder: Path,
+    *,
+    method: str | None = None,
+    samples: int = 8,
+    dataset: Dataset | None = None,
+    task: Task | None = None,
+) -> Inspection:
     """The slots of the global model that a run has made.
 
     Args:
@@ -132,6 +140,7 @@ def inspect(folder: Path, *, method: str | None = None, samples: int = 8, datase
         method: of the run; by default the first that matches units.
         samples: how many test samples to name for each slot.
         dataset: the data that were given to the run, if they were; others it loads again.
+        task: the task that was given to the run, if one was.
 
     Raises:
         InputError: no run folder, no method that matches units, other data than at first, a damaged model.
@@ -140,8 +149,8 @@ def inspect(folder: Path, *, method: str | None = None, samples: int = 8, datase
     facts, settings = recorded(folder)
     chosen = _chosen(settings, method, folder)
     maps = load_assignments(folder, chosen)
-    model = load_model(folder / "models" / f"{chosen}.safetensors")
-    federation = reassemble(replace(settings, device="cpu"), facts, folder, dataset=dataset)
+    model = load_model(model_path(folder, chosen))
+    federation = reassemble(replace(settings, device="cpu"), facts, folder, dataset=dataset, task=task)
     data, graph = federation.dataset, federation.graph
     widths = graph.widths_in(weights(model))
     _check(maps, graph, widths, folder)
@@ -159,11 +168,11 @@ def _chosen(settings: Settings, method: str | None, folder: Path) -> str:
     wanted = settings.method if method is None else (method,)
     if method is not None and method not in settings.method:
         raise InputError(f"the run in {folder} has no method {method!r}; it has {', '.join(settings.method)}")
-    matching = [name for name in wanted if name in MATCHING]
+    matching = [name for name in wanted if METHODS.get(name).matches]
     if not matching:
         raise InputError(
             f"{', '.join(wanted)} in {folder} matched no units, so nothing is known of whose they are; name a run of "
-            f"{' or '.join(MATCHING)}"
+            f"{' or '.join(entry.name for entry in METHODS if entry.matches)}"
         )
     return matching[0]
 

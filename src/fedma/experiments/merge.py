@@ -121,7 +121,7 @@ def _model(path: Path, template: nn.Module, architecture: Architecture) -> nn.Mo
 
 
 def _check_values(path: Path, held: Mapping[str, Tensor], template: nn.Module) -> None:
-    """Refuse what is not finite, and names of one tensor that hold two."""
+    """Refuse values that are not finite, and tied names that hold different tensors."""
     for name, tensor in held.items():
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name!r} has values that are not finite: its training diverged; leave it out")
@@ -189,14 +189,14 @@ def barrier(
 ) -> list[dict[str, float]]:
     """Loss and accuracy along the straight line from one model's weights to another's, before and after matching.
 
-    Matched, the second model's units stand where those of the first that do the same job are. A line that stays
-    low says that both are in one basin, up to the order of their units.
+    After matching, the second model's units have the positions of the first model's units with the same job. If the
+    loss stays low along the line, both models are in one basin, up to the order of their units.
 
     Args:
-        models: two, of equal widths.
-        data: judged on its test split.
+        models: two models of equal widths.
+        data: the data set whose test split is used.
         matcher: as for `fuse`.
-        points: on the line, both ends among them.
+        points: number of points on the line, including both ends.
         seed: as for `fuse`.
 
     Raises:

@@ -17,22 +17,19 @@ def owners(maps: Mapping[int, Mapping[str, Tensor]]) -> dict[str, list[int]]:
     return {group: _owners([own[group] for own in maps.values() if group in own]) for group in groups}
 
 
-def by_client(predictions: Sequence[Tensor], labels: Tensor, class_counts: Tensor) -> list[float | None]:
+def by_client(right: Tensor, present: Tensor, class_counts: Tensor) -> list[float | None]:
     """For each client, the accuracy that its model would have on data of the client's own class proportions.
 
     Estimated from the test split, whose classes are weighted as in the client's training data; None where the test
     split has none of them.
 
     Args:
-        predictions: (samples, classes) probabilities of each client's model, or of one model for all.
-        labels: (samples,) of the test split.
+        right: (models, classes) test samples that each client's model, or the one for all, classifies rightly.
+        present: (classes,) test samples.
         class_counts: (clients, classes) training samples.
     """
-    right = torch.stack([(own.argmax(1) == labels).double() for own in predictions])
-    present = torch.bincount(labels, minlength=class_counts.shape[1])
-    by_class = torch.zeros(len(right), len(present), dtype=torch.float64).index_add_(1, labels, right)
     weights = class_counts.double() * (present > 0)
-    mean = (weights * by_class / present.clamp(min=1)).sum(1) / weights.sum(1)
+    mean = (weights * right.double() / present.clamp(min=1)).sum(1) / weights.sum(1)
     return [None if math.isnan(value) else value for value in mean.tolist()]
 
 

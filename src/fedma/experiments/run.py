@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fedma.algorithms import Algorithm, MatchedState, State
 from fedma.algorithms.replies import Expected, check, check_models, parameters
@@ -29,7 +28,7 @@ from fedma.experiments.run_state import RunState
 from fedma.experiments.settings import NO_LIMIT, Settings
 from fedma.methods import LOCAL, METHODS
 from fedma.result_line import DIVERGED, ResultLine, diverged
-from fedma.training import score
+from fedma.tasks import Sums, Task
 from fedma.units import Weights
 
 _STATE = "standing"
@@ -42,6 +41,8 @@ def run(
     callback: Callback = SILENT,
     *,
     dataset: Dataset | None = None,
+    task: Task | None = None,
+    metrics: Sequence[Any] = (),
     sources: Mapping[str, str] | None = None,
 ) -> Path:
     """Run every method of the settings; the run folder.
@@ -51,6 +52,8 @@ def run(
         folder: the run folder.
         callback: hears of progress.
         dataset: your own data (`fedma.data.from_arrays`); the settings' `data` is then a mere label.
+        task: your own task, an object with the methods `loss` and `judge`; the settings' `task` is then a mere label.
+        metrics: metrics of torchmetrics, as objects or by name, beside those that the settings name.
         sources: where each setting comes from, in a word, for those who read the run; of others the default, or code.
 
     Raises:
@@ -63,14 +66,20 @@ def run(
     givers = [method.name for method in METHODS if method.sets_budget]
     if settings.equal_bytes and not {*givers} & {*settings.method}:
         raise InputError(f"equal_bytes gives the others the bytes that FedMA uses: add {givers[0]} to the methods")
-    federation = assemble(settings, dataset)
-    with RunFolder(folder, settings, federation.facts(), sources or {}) as run_folder:
+    federation = assemble(settings, dataset, task=task, metrics=metrics)
+    with RunFolder(folder, settings, federation.facts(), sources or {}, task=federation.task_facts()) as run_folder:
         _methods(federation, run_folder, callback, None, {})
     return folder
 
 
 def resume(
-    folder: str | PathLike[str], callback: Callback = SILENT, *, workers: int = 0, dataset: Dataset | None = None
+    folder: str | PathLike[str],
+    callback: Callback = SILENT,
+    *,
+    workers: int = 0,
+    dataset: Dataset | None = None,
+    task: Task | None = None,
+    metrics: Sequence[Any] = (),
 ) -> Path:
     """Go on with an interrupted run from its last checkpoint, to the results of one that was not; the run folder.
 
@@ -79,6 +88,8 @@ def resume(
         callback: hears of progress.
         workers: as in `Settings`, instead of the run's own; 0 leaves them.
         dataset: the data that were given to `run`, if they were; no copy of them is kept.
+        task: the task that was given to `run`, if one was.
+        metrics: the metrics that were given to `run`, if some were.
 
     Raises:
         InputError: no run folder, a run that has finished, other data than at first.
@@ -87,7 +98,8 @@ def resume(
     folder = Path(folder)
     facts, settings = unfinished(folder)
     kept = checkpoint.load(folder)
-    federation = reassemble(replace(settings, workers=workers or settings.workers), facts, folder, dataset=dataset)
+    settings = replace(settings, workers=workers or settings.workers)
+    federation = reassemble(settings, facts, folder, dataset=dataset, task=task, metrics=metrics)
     earlier, held, lines = (None, {}, ()) if kept is None else _earlier(federation, kept, facts, folder)
     with RunFolder.again(folder, facts, lines) as run_folder:
         _methods(federation, run_folder, callback, earlier, held)
@@ -130,7 +142,8 @@ def _methods(
         workers=settings.workers or None,
         device=federation.device,
         precision=settings.precision,
-        test=federation.dataset.test.inputs,
+        test=federation.dataset.test,
+        judge=federation.judge,
     ) as engine:
         for name in names[names.index(earlier.method) if earlier else 0 :]:
             own = earlier if earlier and name == earlier.method else None
@@ -185,7 +198,7 @@ class _MethodRun:
         self.run_folder, self.callback, self.budget = run_folder, callback, budget
         self.bound = budget if self.method.averages else None
         """No further round if it would use more bytes than these."""
-        self.expected = Expected.of(federation.template, federation.graph, classes=len(federation.dataset.classes))
+        self.expected = Expected.of(federation.template, federation.graph, classes=federation.clients[0].classes)
         kinds = Counter(tuple(federation.widths_of(client).values()) for client in federation.members)
         groups = list(federation.graph.widths)
         self.widest = dict(zip(groups, map(max, zip(*kinds, strict=True)), strict=True))
@@ -253,48 +266,55 @@ class _MethodRun:
     def _evaluate(self, now: RunState, *, answered: int, began: float) -> None:
         """Score the global model (of an ensemble also its members) and write the results."""
         models = now.state.models
-        predictions = self.engine.predict(models)
+        found, *own = self.engine.judge(models)
         if self.method.ensemble:
-            self._write(self._members_line(now, predictions, answered, began))
+            self._write(self._members_line(now, own or [found], answered, began))
         # One number for each client, so only at the end: there can be thousands.
-        more = self._by_client([torch.stack(list(predictions)).mean(0)]) if now.ended else {}
+        more = self._by_client([found]) if now.ended else {}
         if now.ended and not self.method.centralised:
             more |= now.traffic.of(self.federation.members)
         assignments = now.state.assignments if isinstance(now.state, MatchedState) else {}
         more = {"owners": owners(assignments), **more}
         if not self.method.centralised:
             more |= self._privacy(now.traffic.exchanges)
-        line = self._line(now, self.method.name, models, predictions, answered, began)
+        if now.ended and "confusion" in found:
+            self.run_folder.save_confusion(self.method.name, found["confusion"].tolist())
+        measured = self.federation.judge.measure(found)
+        more |= _further(measured)
+        line = self._line(now, self.method.name, models, measured, answered, began)
         self._write((replace(line, **more), more))
 
     def _members_line(
-        self, now: RunState, predictions: Sequence[Tensor], answered: int, began: float
+        self, now: RunState, own: Sequence[Sums], answered: int, began: float
     ) -> tuple[ResultLine, Mapping[str, Any]]:
-        """The line of an ensemble's members: their mean accuracy, without what sending them takes."""
-        alone = [self._score([own])[0] or 0.0 for own in predictions]
-        all_here = len(predictions) == len(self.federation.members)
-        more = {"own_accuracy": alone, **(self._by_client(predictions) if all_here and now.ended else {})}
-        more |= self._privacy(now.traffic.exchanges)
-        line = self._line(now, LOCAL.name, now.state.models[:1], predictions, answered, began)
-        mean = sum(alone) / len(alone)
-        return replace(line, accuracy=mean, loss=None, bytes_up=0, bytes_down=0, **more), more
+        """The line of an ensemble's members: their mean metrics, without what sending them takes."""
+        alone = [self.federation.judge.measure(sums) for sums in own]
+        mean = {name: _mean([measured[name] for measured in alone]) for name in self.federation.metrics}
+        all_here = len(own) == len(self.federation.members)
+        more: dict[str, Any] = {}
+        if "accuracy" in mean:
+            more["own_accuracy"] = [measured["accuracy"] or 0.0 for measured in alone]
+            mean["accuracy"] = sum(more["own_accuracy"]) / len(alone)
+        more |= self._by_client(own) if all_here and now.ended else {}
+        more |= self._privacy(now.traffic.exchanges) | _further(mean)
+        line = self._line(now, LOCAL.name, now.state.models[:1], mean, answered, began)
+        return replace(line, loss=None, bytes_up=0, bytes_down=0, **more), more
 
     def _line(
         self,
         now: RunState,
         method: str,
         models: Sequence[Weights],
-        predictions: Sequence[Tensor],
+        measured: Mapping[str, Any],
         answered: int,
         began: float,
     ) -> ResultLine:
         """The fields that every line of results has."""
-        accuracy, loss = self._score(predictions)
         return ResultLine(
             method=method,
             round=now.state.round,
-            accuracy=accuracy,
-            loss=loss,
+            accuracy=measured.get("accuracy", math.nan),
+            loss=measured.get("loss"),
             bytes_up=0 if self.method.centralised else now.traffic.up,
             bytes_down=0 if self.method.centralised else now.traffic.down,
             clients=answered,
@@ -313,15 +333,13 @@ class _MethodRun:
         self.run_folder.add(values)
         self.callback.result(values)
 
-    def _by_client(self, predictions: Sequence[Tensor]) -> dict[str, Any]:
-        """Each client's accuracy, by its own model or by the one for all."""
+    def _by_client(self, judged: Sequence[Sums]) -> dict[str, Any]:
+        """Each client's accuracy, by its own model or by the one for all; nothing where classes are not known."""
+        if not {"right", "present"} <= judged[0].keys() or self.federation.clients[0].classes == 1:
+            return {}
         counts = torch.stack([client.class_counts for client in self.federation.clients[:-1]])
-        return {"client_accuracy": by_client(predictions, self.federation.dataset.test.labels, counts)}
-
-    def _score(self, predictions: Sequence[Tensor]) -> tuple[float, float | None]:
-        """Accuracy and loss of the mean prediction on the test split; None for a loss that is not finite."""
-        scored = score(predictions, self.federation.dataset.test.labels)
-        return scored.accuracy, scored.loss if math.isfinite(scored.loss) else None
+        right = torch.stack([sums["right"] for sums in judged])
+        return {"client_accuracy": by_client(right, judged[0]["present"], counts)}
 
     def _privacy(self, messages: int) -> dict[str, float | None]:
         """The privacy loss of a client that sent all of these messages."""
@@ -335,3 +353,14 @@ class _MethodRun:
         """Per group, the widest client's width and the global model's."""
         found = self.federation.graph.widths_in(weights)
         return {group: [width, found[group]] for group, width in self.widest.items()}
+
+
+def _further(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """The field of what is neither accuracy nor loss, if there is anything."""
+    found = {name: value for name, value in measured.items() if name not in ("accuracy", "loss")}
+    return {"metrics": found} if found else {}
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    known = [value for value in values if isinstance(value, (int, float))]
+    return sum(known) / len(known) if known else None

@@ -21,7 +21,7 @@ from torch import nn
 from fedma import __version__
 from fedma.errors import CheckpointError, InputError, ReplyError
 from fedma.experiments import checkpoint
-from fedma.experiments.assignments import ClientAssignments, save_assignments
+from fedma.experiments.assignments import ClientAssignments, model_path, save_assignments
 from fedma.experiments.settings import Settings, from_dict
 from fedma.models import build
 from fedma.units import Weights, rebuild
@@ -44,6 +44,7 @@ class RunFolder:
     - `results.jsonl`: one line for each evaluation (`fedma.result_line`);
     - `models/METHOD.safetensors`: the global model; its header has what is needed to build it again;
     - `models/METHOD.assignments.safetensors`: the slot of each client's units, if the method matches units;
+    - `confusion.json`: for each method the confusion matrix of its last model, if the task has classes;
     - `checkpoint.safetensors`: only while the run has not finished.
 
     Attributes:
@@ -52,15 +53,22 @@ class RunFolder:
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, data: Mapping[str, Any], sources: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        settings: Settings,
+        data: Mapping[str, Any],
+        sources: Mapping[str, str] | None = None,
+        *,
+        task: Mapping[str, Any] | None = None,
     ) -> None:
-        """Make the folder and write down what is known before the first round.
+        """Make the folder and write all facts that are known before the first round.
 
         Raises:
             InputError: the folder exists already, or cannot be made or written to.
         """
         check_new(folder)
         begun = facts(asdict(settings), _sources(settings) | dict(sources or {}), data)
+        begun |= {} if task is None else {"task": dict(task)}
         try:
             (folder / "models").mkdir(parents=True)
         except OSError as error:
@@ -99,6 +107,14 @@ class RunFolder:
         with room(self.folder), self._results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def save_confusion(self, method: str, matrix: Sequence[Sequence[int]]) -> None:
+        """Keep how many test samples of each class a method's last model takes for which."""
+        path, partial = self.folder / "confusion.json", self.folder / "confusion.partial.json"
+        with room(self.folder):
+            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            partial.write_text(json.dumps({**known, method: matrix}) + "\n", encoding="utf-8")
+            partial.replace(path)
+
     def save(
         self, method: str, models: Sequence[Weights], header: Mapping[str, Any], *, assignments: ClientAssignments
     ) -> None:
@@ -111,7 +127,7 @@ class RunFolder:
                 save_assignments(self.folder, method, assignments)
         for number, weights in enumerate(models):
             name = method if len(models) == 1 else f"{method}-{number}"
-            path = self.folder / "models" / f"{name}.safetensors"
+            path = model_path(self.folder, name)
             tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
             with room(self.folder):
                 save_file(tensors, path, metadata={"fedma": json.dumps(dict(header))})
@@ -239,7 +255,7 @@ def load_model(path: Path) -> nn.Module:
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a run folder that exists already, or that there can be none of."""
+    """Refuse a run folder that exists already or cannot be made."""
     try:
         exists = folder.exists()
     except OSError as error:

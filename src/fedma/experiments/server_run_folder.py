@@ -1,4 +1,4 @@
-"""The folder of a run that a Flower server makes: it can be gone on with, and `fedma report` reads it."""
+"""The run folder of a Flower server: the run can be continued from it, and `fedma report` reads it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from fedma.errors import InputError
 from fedma.experiments import checkpoint
 from fedma.experiments.run_folder import facts, now, room, write_facts
+from fedma.tasks import Task, task_of
 from fedma.units import Weights
 
 
@@ -25,12 +26,13 @@ class ServerRunFolder:
         kept: what was kept last, for the strategy to go on from; None in a new folder.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], *, task: str | Task = "classification") -> None:
         """Make the folder, or go on with it.
 
         Args:
             folder: one folder for each run.
             config: the run's configuration, plain values; it is shown as the run's settings.
+            task: of the clients; its metrics are those that `evaluate_fn` of the strategy returns.
 
         Raises:
             CheckpointError: it cannot be written to, or all its checkpoints are damaged.
@@ -46,7 +48,9 @@ class ServerRunFolder:
                 raise InputError(f"{folder} holds another run, without a checkpoint to go on from; name a new folder")
             results.touch()
             settings = {name.replace("-", "_"): value for name, value in config.items()}
-            write_facts(folder, facts(settings, dict.fromkeys(settings, "run config"), {}))
+            own = task_of(task)
+            named = {"name": own.name, "metrics": dict(own.metrics), "given": not isinstance(task, str)}
+            write_facts(folder, {**facts(settings, dict.fromkeys(settings, "run config"), {}), "task": named})
 
     def keep(self, value: Mapping[str, Any]) -> None:
         """After an exchange: what the server needs to go on, and the results so far.
@@ -76,7 +80,10 @@ class ServerRunFolder:
 def _results(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A line of the strategy's progress as lines of results."""
     if "metrics" in line:
-        yield {**{name: value for name, value in line.items() if name != "metrics"}, **line["metrics"]}
+        found = {"accuracy": None, "loss": None, **line["metrics"]}
+        further = {name: value for name, value in found.items() if name not in ("accuracy", "loss")}
+        known = {**line, "accuracy": found["accuracy"], "loss": found["loss"], "metrics": further}
+        yield {name: value for name, value in known.items() if name != "metrics" or further}
         return
     faults = [*line["events"], *(f"client {client} is left out: {why}" for client, why in line["missing"].items())]
     yield {"event": "exchange"} | {name: value for name, value in line.items() if name not in ("events", "missing")}

@@ -5,18 +5,15 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from fedma.errors import InputError
 from fedma.experiments.availability import availability
 from fedma.experiments.kinds import kind
 from fedma.methods import METHODS, Method
 
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = Literal[METHODS.names]
-    """The names of the registered methods, from which the command line makes its choices."""
+MethodName = str
+"""The name of a registered method, or `package.module:name` of a `fedma.methods.Method` of your own."""
 
 # Choices are spelt out for help and checks: to import the rooms that know them takes seconds.
 Partition = Literal["dirichlet", "dirichlet-paper", "iid", "pathological", "shards", "natural"]
@@ -34,7 +31,11 @@ class Settings:
             "ylecun/mnist", or a local folder.
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
-        method: the methods to compare, in this order.
+        task: what is trained: "classification", another task of fedma.tasks (an unknown name lists them), or
+            package.module:name, a class of your own with the methods loss and judge.
+        metrics: further metrics of torchmetrics, by short names such as f1 and auroc, or names of its classes.
+        method: the methods to compare, in this order: names, or package.module:name, a fedma.methods.Method of your
+            own.
         clients: number of clients.
         partition: how the training data are divided among the clients.
         alpha: Dirichlet concentration. A smaller value gives a more uneven partition.
@@ -83,8 +84,8 @@ class Settings:
             training, independent for the others, as in the papers.
         hyper: matching: "empirical" learns the variances; "reference" uses the constants of the FedMA authors.
         gamma: matching: mass of the beta process. A larger value lets the global model grow more.
-        recurrent: matching: match units of an LSTM or GRU also by what they read of each other, not only by their
-            input weights (not with hyper=reference).
+        recurrent: matching: match units of an LSTM or GRU also by their recurrent weights, not only by their input
+            weights (not with hyper=reference).
         grow: let the global model become wider than the clients' models.
         max_growth: the most that the global model may grow, as a factor of the clients' widths (not with
             hyper=reference).
@@ -109,6 +110,8 @@ class Settings:
 
     data: str = "digits"
     model: str = "cnn"
+    task: str = "classification"
+    metrics: tuple[str, ...] = ()
     method: tuple[MethodName, ...] = ("fedma",)
     clients: int = 10
     partition: Partition = "dirichlet"
@@ -289,7 +292,7 @@ def from_toml(path: Path) -> Settings:
 
 
 def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:
-    """Settings from plain values, checked for names and types; `source` names where they came from."""
+    """Settings from plain values, checked for names and types; `source` names their origin, for messages."""
     for name in data:
         if name not in _KINDS:
             raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(_KINDS)}")

@@ -1,6 +1,6 @@
-"""Fusing models that were trained apart: match one group, bring every model to the global order, go on.
+"""Fusing models that were trained apart: match one group, bring every model to the global order, continue.
 
-`alike` asks whether the models compute the same; `join` makes one of them.
+`alike` checks that the models compute the same; `join` makes one model of them.
 """
 
 from fedma.fusion.join import Fusion, aligned, fuse

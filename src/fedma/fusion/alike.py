@@ -20,12 +20,12 @@ from fedma.units.shake import SPREADS, difference, in_double, perturbed, roused
 from fedma.units.state import load, tensors
 from fedma.units.transcript import Transcript, constants, transcribe
 
-EXACT = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""How far outputs may differ where factors were moved into the weights: rounding, by the dtype they are computed in."""
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""How far outputs may differ, by dtype, after factors were moved into weights: the effect of rounding."""
 SPOILT = 1e8
-"""A weight of this size is none that training gives."""
+"""No sound training gives weights of this size."""
 Factors = Mapping[str, float]
-"""By what to multiply tensors of a model, by their names."""
+"""Factors for tensors, by name."""
 
 
 def check_names(models: Sequence[nn.Module]) -> None:
@@ -42,7 +42,7 @@ def check_names(models: Sequence[nn.Module]) -> None:
 
 
 def _tied(first: Mapping[str, Tensor], model: nn.Module, here: str) -> str:
-    """The first tensor of model 0 that is another one's in this model; empty where there is none."""
+    """Describe the first tensor that is tied in this model but not in model 0; empty if there is none."""
     own = {id(tensor): name for name, tensor in tensors(model).items()}
     names = {name: own[id(tensor)] for name, tensor in model.named_parameters(remove_duplicate=False)}
     tied = next((name for name in first if names.get(name, name) != name), None)
@@ -50,7 +50,7 @@ def _tied(first: Mapping[str, Tensor], model: nn.Module, here: str) -> str:
 
 
 def _unlike(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -> str:
-    """The first tensor by which two models differ in more than widths; empty where there is none."""
+    """Describe the first tensor in which two models differ by more than widths; empty if there is none."""
     for name, tensor in first.items():
         if name not in own:
             other = next((f"; {here} has {_told(own, extra)}" for extra in own if extra not in first), "")
@@ -62,7 +62,7 @@ def _unlike(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -
 
 
 def _advice(first: Mapping[str, Tensor], own: Mapping[str, Tensor], here: str) -> str:
-    """What to do about models of other names."""
+    """What to do if two models' tensors have different names."""
     for names, known, whose in ((own, first, here), (first, own, "model 0")):
         if clause := wrapped(names, known, whose=f"the names of {whose}"):
             part = prefix(names, known).removesuffix(".")
@@ -75,7 +75,7 @@ def _told(own: Mapping[str, Tensor], name: str) -> str:
 
 
 def sound(model: nn.Module) -> nn.Module:
-    """The model, or one of other numbers where its own are spoilt: its code is what they leave to look at."""
+    """The model, or a copy with random weights if its own are unusable, so that its code can still be examined."""
     own, fixed = weights_of(model), constants(model)
     learnt = [name for name, tensor in own.items() if tensor.is_floating_point() and name not in fixed]
     if all(float(own[name].abs().max()) < SPOILT for name in learnt if own[name].numel()):  # not for NaN
@@ -87,21 +87,21 @@ def sound(model: nn.Module) -> nn.Module:
 def same_code(models: Sequence[nn.Module], examples: Any) -> list[Factors]:
     """Refuse models that compute different functions with the same weights.
 
-    Every model is given the first one's weights, where its code can have their widths, and both are recorded on the
-    same inputs: they must do the same to the same values. Where numbers decide what is done, they are compared with
-    other weights on other inputs too. A factor of one term, such as the scale of an adapter, is moved into the weights
-    of that term instead.
+    Every model gets the first one's weights if its code can have their widths. Both are recorded on the same inputs
+    and must apply the same operations to the same values. If values decide which operations run, the models are also
+    compared with other weights on other inputs. A factor of one term, such as the scale of an adapter, is moved into
+    the weights of this term instead.
 
     Args:
         models: with tensors of the same names.
         examples: what a model is called with.
 
     Returns:
-        for each model, by what to multiply its tensors so that the first model's code computes with them what its own
-        does; empty for most.
+        For each model, factors for its tensors by name. With them, the first model's code computes what the model's
+        own code does. Most models need none.
 
     Raises:
-        GraphError: the first thing that a model computes otherwise, with both values, and where.
+        GraphError: a model computes something else. The message shows the first difference, both values, and where.
     """
     inputs = Inputs.of(examples)
     if len({id(model) for model in models}) == 1:
@@ -118,7 +118,7 @@ class _Model:
     """A model whose code is compared.
 
     Attributes:
-        name: what to call it.
+        name: its name in messages.
         fixed: names of the buffers that are constants.
     """
 
@@ -128,11 +128,11 @@ class _Model:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """Its tensors without those that are constants."""
+        """Its tensors without constants."""
         return _without(weights_of(self.module), self.fixed)
 
     def holding(self, weights: Mapping[str, Tensor], device: torch.device | None = None) -> nn.Module:
-        """A copy of it with these weights.
+        """A copy with these weights.
 
         Raises:
             GraphError: Python cannot copy it.
@@ -144,7 +144,7 @@ class _Model:
         return fresh if device is None else fresh.to(device)
 
     def read(self, copy: nn.Module, inputs: Inputs) -> Transcript:
-        """What a copy of it computes.
+        """The transcript of a copy.
 
         Raises:
             GraphError: it does not run on these inputs.
@@ -158,7 +158,7 @@ class _Model:
             ) from error
 
     def known(self, inputs: Inputs) -> tuple[nn.Module, Transcript]:
-        """A copy with its own weights, and what it computes, read once."""
+        """A copy with the model's own weights, and its transcript; made once."""
         if self._read is None:
             copy = self.holding({})
             self._read = copy, self.read(copy, inputs)
@@ -166,7 +166,7 @@ class _Model:
 
 
 def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
-    """By what to multiply the other's tensors; none where the code is the same.
+    """Factors for the other model's tensors; empty if the code is the same.
 
     Raises:
         GraphError: the code is not the same.
@@ -176,7 +176,7 @@ def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
     growth = {name: _size(tensor) / _size(before[name]) for name, tensor in other.weights.items() if name in before}
     code = Code(scripts[0], loose=loose)
     factors, found = folded(code, scripts[1], growth)
-    if found is not None:  # what earlier calls left behind may differ: tables are made in a first call and kept
+    if found is not None:  # read once more: a first call may make tables that are kept
         scripts = first.read(copies[0], inputs), other.read(copies[1], inputs)
         code = Code(scripts[0], loose=loose)
         factors, found = folded(code, scripts[1], growth)
@@ -193,7 +193,7 @@ def _factors(first: _Model, other: _Model, inputs: Inputs) -> Factors:
 
 
 def _size(tensor: Tensor) -> float:
-    """The mean size of a tensor's entries; one where all are zero, or spoilt."""
+    """The mean absolute value of a tensor's entries; one if it is zero or not finite."""
     size = float(tensor.detach().abs().double().mean())
     return size if 0 < size < math.inf else 1.0
 
@@ -204,7 +204,7 @@ ADVICE = "only models of one code can be fused, so give both the same settings, 
 def _both(
     first: _Model, other: _Model, inputs: Inputs
 ) -> tuple[tuple[nn.Module, nn.Module], tuple[Transcript, Transcript], bool]:
-    """Copies of two models with the first one's weights, what they compute, and whether their widths differ instead."""
+    """Copies of two models with the first one's weights, their transcripts, and whether their widths differ instead."""
     copy, script = first.known(inputs)
     try:
         same = other.holding(first.weights, _device(first.module))
@@ -222,13 +222,13 @@ def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _device(model: nn.Module) -> torch.device | None:
-    """Where all of a model is; None where it is in several places."""
+    """The device that holds all of a model; None if there are several."""
     devices = {tensor.device for tensor in tensors(model).values()}
     return next(iter(devices)) if len(devices) == 1 else None
 
 
 def _refuse_random(first: _Model, copy: nn.Module, code: Code, inputs: Inputs) -> None:
-    """Refuse a model that computes something else every time."""
+    """Refuse a model whose function changes from call to call."""
     if code.difference(first.read(copy, inputs), {}) is not None:
         raise GraphError(
             f"{first.name} computes something else every time, with the same weights and torch's seed: nothing can be "
@@ -237,13 +237,13 @@ def _refuse_random(first: _Model, copy: nn.Module, code: Code, inputs: Inputs) -
 
 
 def _told_apart(first: _Model, other: _Model, code: Code, script: Transcript, found: Difference) -> str:
-    """What two models compute otherwise, in words."""
+    """The first difference of two models' computations, in words."""
     one = Side(first.name, first.module, code.script, code.numbers)
     return explained(one, Side(other.name, other.module, script, found.numbers), found)
 
 
 def _others(model: _Model) -> Iterator[dict[str, Tensor]]:
-    """Other weights, with which other ways may be taken: the model's own, mixed ones, and the opposite."""
+    """Other weights, at which other branches may run: the model's own, randomly scaled ones, and the opposite."""
     yield model.weights
     yield _without(weights_of(roused(model.module, 0)), model.fixed)
     parameters = {id(parameter) for parameter in model.module.parameters()}
@@ -256,7 +256,7 @@ def _without(weights: Mapping[str, Tensor], names: Collection[str]) -> dict[str,
 
 
 def _check_elsewhere(first: _Model, other: _Model, weights: Mapping[str, Tensor], inputs: Inputs) -> None:
-    """Compare two codes with other weights on other inputs, too: numbers decide what is done.
+    """Compare two models with other weights on other inputs, because values decide which operations run.
 
     Raises:
         GraphError: they compute different functions.
@@ -266,7 +266,7 @@ def _check_elsewhere(first: _Model, other: _Model, weights: Mapping[str, Tensor]
     try:
         scripts = first.read(copies[0], moved), other.read(copies[1], moved)
     except GraphError:
-        return  # not every model takes every number
+        return  # some models do not run on every input
     code = Code(scripts[0])
     found = code.difference(scripts[1], {})
     if found is not None:
@@ -279,17 +279,17 @@ def _check_elsewhere(first: _Model, other: _Model, weights: Mapping[str, Tensor]
 
 
 def _check_factors(first: _Model, other: _Model, factors: Factors, inputs: Inputs) -> None:
-    """Refuse factors with which the first model's code does not compute what the other's does.
+    """Refuse factors if with them the first model's code does not compute what the other's does.
 
     Raises:
-        GraphError: it does not.
+        GraphError: the outputs differ.
     """
     weights = {name: tensor.double() for name, tensor in other.weights.items() if tensor.is_floating_point()}
     pair = first.holding(other.weights).double(), other.holding({}, _device(first.module)).double()
     load(pair[0], scaled(weights, factors))
     found = [outputs(model, in_double(inputs)) for model in pair]
     kinds = {tensor.dtype for each in found for tensor in each}
-    exact = EXACT[torch.float64 if kinds == {torch.float64} else torch.float32]
+    exact = ROUNDING[torch.float64 if kinds == {torch.float64} else torch.float32]
     if (gap := difference(found[0], found[1])) > exact:
         named = ", ".join(f"{name!r} × {factor:g}" for name, factor in factors.items())
         raise GraphError(
@@ -299,5 +299,5 @@ def _check_factors(first: _Model, other: _Model, factors: Factors, inputs: Input
 
 
 def scaled(weights: Mapping[str, Tensor], factors: Factors) -> dict[str, Tensor]:
-    """Weights of which some are multiplied."""
+    """The weights, some multiplied by a factor."""
     return {name: tensor * factors[name] if name in factors else tensor for name, tensor in weights.items()}

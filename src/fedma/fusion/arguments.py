@@ -1,4 +1,4 @@
-"""What `fuse` is called with: refused before work starts where it cannot be used."""
+"""Checks of the arguments of `fuse`, before work starts."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,8 @@ def list_of(models: Sequence[nn.Module]) -> list[nn.Module]:
     """The models, as a list.
 
     Raises:
-        InputError: one module, whose parts are no models to fuse; no model; something else among them.
-        GraphError: a model that nothing can be found out about (compiled by TorchScript, quantised, without values).
+        InputError: a single module instead of a list, no model, or something that is no model.
+        GraphError: a model that cannot be examined (compiled by TorchScript, quantised, without values).
     """
     if isinstance(models, nn.Module):
         raise InputError(f"models is one {type(models).__name__}; give a list of models: [first, second, ...]")
@@ -37,7 +37,7 @@ def list_of(models: Sequence[nn.Module]) -> list[nn.Module]:
 
 
 def check_matcher(matcher: str | Function) -> None:
-    """Refuse what is neither the name of a matcher nor a function."""
+    """Refuse a matcher that is neither a name nor a function."""
     if not (isinstance(matcher, str) or callable(matcher)):
         raise InputError(f"matcher is {matcher!r}; give the name of a matcher, or a function of your own")
 
@@ -67,7 +67,7 @@ def shares_of(weights: Sequence[float] | None, models: int) -> list[float]:
 
 
 def checked_counts(class_counts: Tensor, models: int, graph: UnitGraph) -> Tensor:
-    """The class counts, if they count and something makes an output for each class."""
+    """The class counts on the CPU, if they are counts and some tensor makes an output per class."""
     if not isinstance(class_counts, Tensor) or class_counts.dim() != 2 or len(class_counts) != models:
         found = tuple(class_counts.shape) if isinstance(class_counts, Tensor) else type(class_counts).__name__
         raise InputError(f"class_counts must be a tensor of {models} models × classes; got {found}")

@@ -1,4 +1,4 @@
-"""One model out of several, and several in the order of one."""
+"""Fuses several models into one, and brings several models into the order of the fused one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +25,26 @@ from fedma.units.layout import Widths
 
 @dataclass(frozen=True)
 class Fusion:
-    """What `fuse` gives.
+    """The result of `fuse`.
 
     Attributes:
         model: the fused model, a new module.
-        assignments: per group, for each model a LongTensor unit → slot, empty for a model that was left out; no
-            groups where units are not matched one to one (a matcher of couplings).
+        assignments: per group, for each model a LongTensor unit → slot; empty for a model that was left out. A
+            matcher of couplings does not match units one to one, so it gives no groups.
         graph: the unit graph of the first model that was not left out.
         excluded: the models that were left out, by number, and why.
-        inputs: what the models were compared on.
+        inputs: the example inputs, on which the models were compared.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> models = [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(2)]
+        >>> fusion = fedma.fuse(models, torch.ones(1, 4), grow=False)
+        >>> fusion.widths
+        {'0': 8}
+        >>> [len(slots) for slots in fusion.assignments["0"]]
+        [8, 8]
     """
 
     model: nn.Module
@@ -73,37 +84,49 @@ def fuse(
         example_inputs: what a model is called with: a tensor, a tuple of tensors, or a dict of keyword arguments.
         weights: per model, its weight in the averages, such as its number of training samples (default: equal).
             Only their ratios count.
-        class_counts: (models, classes) training samples of each class; where given, the output layer is averaged
-            by class proportions. Other outputs, of which there are not as many as classes, are not.
-        matcher: how units are matched: a registered matcher or `package.module:name`, see `fedma.matching.registry`;
-            or a function of your own, see `fedma.matching.Function`.
-        fitted: whether a model's weights on matched units are fitted to the fused units, see
-            `fedma.matching.averaging.fit_readers`, or only placed, as FedMA and PFNM do. By default fitted for "bbp".
-        tries: where weights are fitted, in how many orders each group is matched; kept is the matching whose fused
-            units explain most of what the next layers read. The time grows with it.
+        class_counts: (models, classes) training samples of each class. If given, the layers with an output per class
+            are averaged by class proportions.
+        matcher: how units are matched: the name of a registered matcher, `package.module:name`, or a function of your
+            own. See `fedma.matching.registry` and `fedma.matching.Function`.
+        fitted: whether a model's weights on matched units are fitted to the fused units, or only reordered, as in FedMA
+            and PFNM. See `fedma.matching.averaging.fit_readers`. By default True for "bbp" only.
+        tries: number of client orders to try per group (only if fitted). The matching whose fused units best explain
+            the inputs of the next layers is kept. Time grows linearly.
         grow: whether the fused model may be wider than the models.
-        max_growth: how many times as wide as the widest model at most; hyper="reference" knows no such bound.
-        recurrent: whether recurrent units are matched by what they read of each other, too; see `Matcher`.
-        moments: what `fedma.moments` gives of each model: the weights that read units are then averaged by regression
-            (`fedma.matching.averaging.regmean`), except those averaged by class. It repairs part of what averaging
-            unlike units loses; fitted weights have gained nothing from it.
-        on_bad: "exclude" leaves out models that cannot be fused, as if they were not there: weights that are not
-            finite, or far out of scale.
+        max_growth: largest width of the fused model, as a multiple of the widest model's; at least 1. It has no effect
+            with hyper="reference".
+        recurrent: whether recurrent units are also matched by their recurrent weights; see `Matcher`.
+        moments: the result of `fedma.moments` for each model. Weights that read units are then averaged by regression
+            (`fedma.matching.averaging.regmean`), except those averaged by class. This repairs part of what averaging
+            unlike units loses; it has not improved fitted weights.
+        on_bad: "exclude" leaves out models with weights that are not finite or far out of scale; "raise" refuses them.
         seed: decides the order in which the models are visited.
         options: further arguments of `fedma.match`.
 
     Returns:
-        The fused model is in the code, on the device and in the mode of the first model that can have its widths: some
-        keep a width of their own in an attribute. Spectral norms are those of the fused weights.
+        The fused model and how it was made. The model copies the code, device and mode of the first model that can have
+        its widths. Spectral norms are recomputed from the fused weights.
 
     Raises:
-        InputError: no model, weights that are not positive, class counts or moments that do not fit, an unknown
-            matcher or option.
-        GraphError: the models are not of one architecture or dtype, compute different functions with the same
-            weights, have complex weights, or units of which none can be moved.
-        MatchingError: weights that are not finite or out of scale, widths that the matcher cannot join or that no
-            model can have, a matching of one's own that cannot be used.
-        MissingExtra: a matcher whose package is not installed.
+        InputError: there is no model, a weight is not positive, class counts or moments do not fit, or a matcher or
+            option is unknown.
+        GraphError: the models differ in architecture or dtype, or compute different functions with the same weights.
+            Or they have complex weights, or no unit can be moved.
+        MatchingError: weights are not finite or out of scale, or a function of your own returned no usable matching.
+            Or the matcher cannot join these widths, or no model can have the fused widths.
+        MissingExtra: the matcher's package is not installed.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> first = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> order = torch.arange(8).flip(0)
+        >>> second = fedma.units(first, torch.ones(1, 4)).permute(first, {"0": order})  # the same units in reverse
+        >>> fused = fedma.fuse([first, second], torch.ones(1, 4)).model
+        >>> x = torch.linspace(-1, 1, 12).reshape(3, 4)
+        >>> bool(torch.allclose(fused(x), first(x), atol=1e-4))
+        True
 
     Source: PFNM (Yurochkin et al., ICML 2019); FedMA, Algorithm 1, without retraining.
     """
@@ -157,19 +180,30 @@ def fuse(
 
 
 def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
-    """The models with their units where the fused model has them: new modules that compute what the models do.
+    """New modules that compute what the models do, with their units in the fused model's order.
 
-    At the fused widths: where a model owns no unit of a slot, it has a unit that says nothing. All are in code that
-    computes the same, as for `fuse`, so that their weights can be averaged.
+    They have the fused widths. If a model owns no unit of a slot, it gets a unit without effect. All modules compute
+    the same function of their weights, as in `fuse`, so their weights can be averaged.
 
     Args:
-        models: those that were fused.
-        fusion: what `fuse` gave.
+        models: the models that were fused.
+        fusion: the result of `fuse`.
 
     Raises:
         GraphError: the models compute different functions with the same weights.
-        InputError: the matcher coupled units, and so moves none; a model was left out of the fusion; or a model would
-            have to be wider where it cannot grow.
+        InputError: the matcher coupled units, a model was left out of the fusion, or a group would have to grow but
+            cannot.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> models = [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(2)]
+        >>> fusion = fedma.fuse(models, torch.ones(1, 4))
+        >>> both = fedma.aligned(models, fusion)
+        >>> x = torch.linspace(-1, 1, 12).reshape(3, 4)
+        >>> all(torch.allclose(new(x), old(x), atol=1e-5) for new, old in zip(both, models))
+        True
     """
     models = list_of(models)
     if fusion.excluded or (fusion.graph.groups and not fusion.assignments):
@@ -191,7 +225,7 @@ def aligned(models: Sequence[nn.Module], fusion: Fusion) -> list[nn.Module]:
 def _numbered(
     assignments: Mapping[str, Sequence[Tensor]], kept: Sequence[int], models: int
 ) -> dict[str, tuple[Tensor, ...]]:
-    """The assignments of all models, empty ones for those that were left out."""
+    """The assignments of all models; empty for models that were left out."""
     place = {number: j for j, number in enumerate(kept)}
     none = torch.zeros(0, dtype=torch.long)
     return {
@@ -201,12 +235,12 @@ def _numbered(
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors by name, where those of all models can meet."""
+    """The model's tensors by name, on the CPU."""
     return {name: tensor.cpu() for name, tensor in weights_of(model).items()}
 
 
 def _graphs(models: Sequence[nn.Module], example_inputs: Any) -> list[UnitGraph]:
-    """Each model's unit graph; a model of the first one's shapes has the first one's."""
+    """Each model's unit graph. Models with the first one's shapes share its graph."""
     check_names(models)
     first = _graph(models, 0, example_inputs)
     shapes = _shapes(models[0])
@@ -228,7 +262,7 @@ def _graph(models: Sequence[nn.Module], number: int, example_inputs: Any) -> Uni
     """One model's unit graph.
 
     Raises:
-        GraphError: there is none; it names the model.
+        GraphError: the model has none; the message names the model.
     """
     try:
         return units(sound(models[number]), example_inputs)
@@ -239,14 +273,14 @@ def _graph(models: Sequence[nn.Module], number: int, example_inputs: Any) -> Uni
 def _nearest(
     models: Sequence[nn.Module], graph: UnitGraph, *, widths: Sequence[Widths], wide: Widths
 ) -> list[nn.Module]:
-    """The models, those first that have most of these widths in the groups that cannot grow."""
+    """The models, ordered by how many groups that cannot grow have these widths already."""
     held = [name for name, group in graph.groups.items() if not group.growable]
     off = [sum(own[name] != wide[name] for name in held) for own in widths]
     return [models[number] for number in sorted(range(len(models)), key=off.__getitem__)]
 
 
 def _rebuilt(models: Sequence[nn.Module], weights: Mapping[str, Tensor], example_inputs: Examples) -> nn.Module:
-    """A model that holds these weights, out of the first of these models whose code runs with them."""
+    """A model with these weights, made from the first of these models whose code runs with them."""
     reasons = []
     for model in models:
         fresh = rebuild(model, weights)

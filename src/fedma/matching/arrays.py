@@ -1,6 +1,6 @@
-"""NumPy arrays in matching: their types, and what is taken from SciPy.
+"""NumPy arrays in matching: their types, and functions of SciPy.
 
-SciPy is imported at the first call. It takes a third of a second, which clients need not wait for.
+SciPy is imported at the first call. The import takes a third of a second, which clients save.
 """
 
 import numpy as np

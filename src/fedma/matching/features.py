@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedma.errors import PinnedWarning
-from fedma.matching.slices import along, entries_of, rows
+from fedma.matching.slices import along, entries_of
 from fedma.units import Place, UnitGraph
 from fedma.units.layout import Widths, positions
 
@@ -27,17 +27,17 @@ def incoming(
 ) -> Tensor:
     """One row for each unit of a group: its incoming weights, bias, normalisation scale and shift.
 
-    Where units of a later group tell a unit's weights apart (the dimensions of a head), the second moments of its
-    weights over those, which do not depend on their order. A group that nothing makes has its outgoing weights, see
+    Units of a later group may index a unit's weights (the dimensions of a head). Then the row holds second moments over
+    that group, which do not depend on its order. If no tensor makes the group, the row holds outgoing weights; see
     `sources`.
 
     Args:
         weights: one client's tensors; axes of groups matched before are in global order, the others in its own.
         graph: the model's unit graph.
         group: whose units.
-        names: which tensors to read; those that are no `sources` of this group are passed over.
+        names: the tensors to read; tensors that are no `sources` of this group are skipped.
         widths: the client's present widths.
-        later: groups whose units the clients still hold in orders of their own.
+        later: groups whose units each client still holds in its own order.
 
     Returns:
         Tensor (units, features), or (blocks…, units, features) for a group ordered separately inside blocks; no
@@ -58,9 +58,9 @@ def incoming(
 def sources(graph: UnitGraph, group: str) -> dict[str, list[Place]]:
     """The places that tell a group's units apart, by tensor: those that make them.
 
-    A vector with one entry for each unit, such as a scale, may be the same for all. A tensor that holds the group at
-    two places (a recurrent matrix) tells its units by other units in an order of their own. Where nothing else makes
-    units, all tensors count that hold them, those that read them too. Running statistics never count.
+    A vector with one entry for each unit, such as a scale, may be the same for all. A tensor that holds the group on
+    two axes (a recurrent matrix) does not count: it describes units by units of unknown order. If no other tensor
+    makes the units, all tensors that hold them count, readers too. Running statistics never count.
     """
     places = _places(graph, group)
     made = {name: own for name, own in places.items() if _makes(graph, own, group)}
@@ -75,7 +75,7 @@ def telling(graph: UnitGraph, tensor: str, group: str) -> bool:
 
 
 def recurrent_alone(graph: UnitGraph, group: str) -> bool:
-    """Whether a group's units are told apart by what they read of each other alone, or by who reads them."""
+    """Whether only recurrent weights, or only readers, distinguish a group's units."""
     return not any(_makes(graph, own, group) for own in _places(graph, group).values())
 
 
@@ -114,10 +114,9 @@ def output_axis(graph: UnitGraph, tensor: str) -> int | None:
 
 def _places(graph: UnitGraph, group: str) -> dict[str, list[Place]]:
     """Where a group stands, by tensor, without running statistics."""
-    statistics = {name for pair in graph.statistics for name in pair}
     places: dict[str, list[Place]] = {}
     for place in graph.places(group):
-        if place.tensor not in statistics:
+        if place.tensor not in graph.statistics_names:
             places.setdefault(place.tensor, []).append(place)
     return places
 
@@ -131,11 +130,6 @@ def _twice(graph: UnitGraph, places: Sequence[Place], group: str) -> bool:
     """Whether a tensor holds the group at several places, or several times at one."""
     segments = graph.layouts[places[0].tensor][places[0].axis]
     return len(places) > 1 or any([factor.group for factor in segment].count(group) > 1 for segment in segments)
-
-
-def rows_of(weights: Mapping[str, Tensor], graph: UnitGraph, place: Place, group: str, *, widths: Widths) -> Tensor:
-    """One tensor cut into a row for each unit along the axis of this place."""
-    return rows(weights[place.tensor], graph, place, group=group, widths=widths)
 
 
 def _rows(

@@ -86,7 +86,9 @@ def _in_global_order(
     """The models in the global order, their assignments, and the global widths."""
     entry = matcher.entry
     if entry.by_steps:
-        return _matched(models, graph, widths, shares, matcher, class_counts, tries=tries)
+        return _matched(
+            models, graph, widths=widths, shares=shares, matcher=matcher, class_counts=class_counts, tries=tries
+        )
     found = entry.call(models, graph, widths=widths, seed=matcher.seed, **matcher.options)
     if not entry.assigns:
         return found, {}, widths[0]
@@ -100,11 +102,11 @@ def _in_global_order(
 def _matched(
     models: Sequence[Weights],
     graph: UnitGraph,
+    *,
     widths: Sequence[Widths],
     shares: Sequence[float],
     matcher: Matcher,
     class_counts: Tensor | None,
-    *,
     tries: int,
 ) -> tuple[list[Weights], Assignments, Widths]:
     """The models in the global order, matched step by step; the assignments; the global widths."""
@@ -136,7 +138,7 @@ def _best(
 ) -> tuple[Assignments, list[Weights]]:
     """One step's matching, and each model's weights on its units fitted to the slots, where that can be done.
 
-    Of several tries, each with its own order of the clients, the one whose slots explain most of what was read.
+    Several client orders are tried. The matching whose slots best explain the next layers' inputs is kept.
     """
     match = partial(match_step, models, graph, step, widths=widths, class_counts=counts)
     if not tries or len(step.groups) != 1 or not can_fit(graph, step.groups[0]):

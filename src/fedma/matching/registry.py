@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fedma.units import UnitGraph, Weights
     from fedma.units.layout import Widths
 
-Kind = Literal["group", "model", "coupling"]
+MatcherKind = Literal["group", "model", "coupling"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = "bbp"
@@ -83,19 +83,13 @@ class ModelFunction(Protocol):
 class CouplingFunction(Protocol):
     """Brings whole models to the units of the first one."""
 
-    def __call__(
-        self,
-        models: "Sequence[Weights]",
-        graph: "UnitGraph",
-        /,
-        *,
-        widths: "Sequence[Widths]",
-        seed: int,
-        **options: Any,
-    ) -> "list[Weights]":
+    def __call__(self, models: "Sequence[Weights]", graph: "UnitGraph", /, **options: Any) -> "list[Weights]":
         """Each model's tensors at the first model's widths, ready to be averaged.
 
-        Args: as for `ModelFunction`.
+        Args:
+            models: each client's tensors.
+            graph: the models' unit graph.
+            options: `widths` and `seed`, as for `ModelFunction`, and those that the entry names.
         """
 
 
@@ -120,7 +114,7 @@ class Entry:
     function: Callable[..., Any] | str
     summary: str = ""
     source: str = ""
-    kind: Kind = "group"
+    kind: MatcherKind = "group"
     grows: bool = True
     moves: bool = True
     symmetric: bool = False
@@ -128,9 +122,9 @@ class Entry:
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
+        if self.kind not in get_args(MatcherKind):
             raise InputError(
-                f"matcher {self.name!r}: kind is {self.kind!r}; it must be one of {', '.join(get_args(Kind))}"
+                f"matcher {self.name!r}: kind is {self.kind!r}; it must be one of {', '.join(get_args(MatcherKind))}"
             )
 
     @cached_property
@@ -182,7 +176,7 @@ def register(
     *,
     summary: str = "",
     source: str = "",
-    kind: Kind = "group",
+    kind: MatcherKind = "group",
     grows: bool = True,
     moves: bool = True,
     symmetric: bool = False,
@@ -223,7 +217,7 @@ def register(
     return add
 
 
-def _keywords(function: Callable[..., Any], kind: Kind = "group") -> tuple[str, ...]:
+def _keywords(function: Callable[..., Any], kind: MatcherKind = "group") -> tuple[str, ...]:
     """The options of a user's function: its keyword-only arguments, but for those that every call passes."""
     try:
         parameters = inspect.signature(function).parameters.values()

@@ -22,14 +22,15 @@ class Step:
 
 
 def steps(graph: UnitGraph) -> tuple[Step, ...]:
-    """One step for each group in order, blocks before what they hold, and a last one for what is averaged unmatched.
+    """One step for each group in order, blocks before the units in them, and a last step for unmatched tensors.
 
-    A tensor that reads units and makes units is complete once all its groups are. One that reads units and makes
-    none (the output layer) belongs to the last step. One that reads nothing (a bias, a normalisation) goes with the
-    tensor that made its units last before it in the forward pass. So a network of layers in a row gives exactly the
-    paper's steps, and in a residual network a normalisation waits for the branch that it normalises. A group waits
-    until a tensor that tells its units apart is complete; groups that only tell each other apart share a step
-    (attention heads and their dimensions), in which those whose tensors wait for no other group come first.
+    A tensor that reads units and makes units is complete once all its groups are matched. A tensor that reads units and
+    makes none (the output layer) belongs to the last step. A tensor that reads nothing (a bias, a normalisation)
+    belongs to the step of the tensor that makes its units. So a chain of layers gives
+    exactly the paper's steps. In a residual network, a normalisation waits for the branch that it normalises.
+
+    A group waits until a tensor that distinguishes its units is complete. Groups that only distinguish each other share
+    a step (attention heads and their dimensions). In it, groups whose tensors wait for no other group come first.
 
     Source: FedMA, Algorithm 1, generalised from layers to unit groups.
     """
@@ -87,13 +88,12 @@ def _waits(graph: UnitGraph, group: str, tensors: Collection[str], waiting: Coll
 
 
 def _completed(graph: UnitGraph, found: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """For each group, blocks first, the tensors that it completes, and last those of the output layer.
+    """For each group, blocks first, the tensors that it completes; at the end, the tensors of the output layer.
 
     Of a group that nothing makes, the tensors found to tell its units apart count as made.
     """
     made = {group: number for number, group in enumerate(blocks_first(graph))}
     order = dict(made)
-    reads = {tensor for tensor, _ in graph.incoming}
     result: list[list[str]] = [[] for _ in range(len(order) + 1)]
     before = 0
     for tensor in graph.layouts:
@@ -101,7 +101,7 @@ def _completed(graph: UnitGraph, found: Mapping[str, Collection[str]]) -> list[t
         own = graph.made_by(tensor)
         if not own and output_axis(graph, tensor) is None:
             own = {group for group in groups if tensor in found[group]}
-        if tensor not in reads:
+        if tensor not in graph.reading:
             step = max((made[group] for group in groups), default=before)
         elif own:
             step = max(order[group] for group in groups)

@@ -36,8 +36,8 @@ class Recurrent(nn.Module):
 class Transformer(nn.Module):
     """Embeddings of tokens and positions, layers of attention and neurons, a linear layer on the last step.
 
-    Every step sees every other, since the token to be told is none of them. Queries, keys and values have a matrix
-    each, so that unit groups read as one would write them; `nn.MultiheadAttention` works as well.
+    Every step sees every other, since the token to be predicted is not among them. Queries, keys and values have a
+    matrix each, which makes unit groups easy to read; `nn.MultiheadAttention` works as well.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Transformer(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Attention, then a hidden layer four times as wide, each normalised before and added to what comes in."""
+    """Attention, then a hidden layer four times as wide. Each is applied to normalised inputs and added to them."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

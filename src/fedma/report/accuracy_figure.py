@@ -1,4 +1,7 @@
-"""Accuracy against megabytes, rounds or local epochs: a panel a case; a line, point or level a method."""
+"""Accuracy, or another main metric, against megabytes, rounds or local epochs.
+
+A panel per group of runs; a line, point or level per method.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from fedma.errors import InputError
 from fedma.methods import LOCAL, METHODS, label
 from fedma.report.report_figure import GRID, PAPER, ReportFigure, blank, style, together
 from fedma.report.results import Run
-from fedma.report.summary import Case, Point, cases, curve, shortened
+from fedma.report.summary import Measure, Point, RunGroup, curve, measure_of, run_groups, shortened
 
 __all__ = ["OTHERS", "STYLES", "accuracy", "plot"]
 
@@ -31,10 +34,10 @@ MARKERS = 12
 """The most markers on one line, the last always among them."""
 
 STYLES = {method.name: method.style for method in (*METHODS, LOCAL) if method.style}
-"""Colour (Okabe and Ito's, told apart by the colour-blind), marker and dashes of each method."""
+"""Colour (from Okabe and Ito's palette for the colour-blind), marker and dashes of each method."""
 
 OTHERS = (("#B8860B", "X", "-"), ("#882255", "v", "-"), ("#44AA99", "<", "-"))
-"""For methods that have no style of their own, in turn."""
+"""Styles for all other methods, in turn."""
 
 
 def _amount(x: float, against: str) -> str:
@@ -44,8 +47,8 @@ def _amount(x: float, against: str) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
-    """What one method contributes to a panel; where it sends nothing, a level to compare with."""
+class Curve:
+    """What one method contributes to a panel; if it sends nothing, a level for comparison."""
 
     name: str
     points: list[Point]
@@ -92,23 +95,24 @@ def accuracy(runs: Sequence[Run], against: str = "megabytes") -> ReportFigure:
     """
     if against not in AXES:
         raise InputError(f"accuracy cannot be drawn against {against!r}; there are {', '.join(AXES)}")
-    panels = [(case.label, _lines(case, against)) for case in cases(runs)]
+    measure = measure_of(runs)
+    panels = [(group.label, _lines(group, against, measure)) for group in run_groups(runs)]
     if not panels:
         raise InputError("there are no results to draw; name at least one run")
-    limits = _limits([line for _, lines in panels for line in lines])
+    limits = _limits([line for _, lines in panels for line in lines], measure)
     word, label = AXES[against]
     with style():
         figure, axes = blank([3.8] * len(panels))
         for axis, (title, lines) in zip(axes, panels, strict=True):
-            _draw(axis, title, lines, against)
+            _draw(axis, title, lines, against, measure)
             axis.set_ylim(*limits)
     return ReportFigure(
-        f"accuracy_vs_{'rounds' if against == 'round' else against}",
-        f"Accuracy against {word}",
-        f"Line chart of test accuracy against {label}, with {', '.join(_names(panels))}.",
-        together([_told(title, lines, against) for title, lines in panels], most=4),
+        f"{measure.name}_vs_{'rounds' if against == 'round' else against}",
+        f"{measure.name.replace('_', ' ').capitalize()} against {word}",
+        f"Line chart of {measure.words} against {label}, with {', '.join(_names(panels))}.",
+        together([_told(title, lines, against, measure) for title, lines in panels], most=4),
         [
-            {"settings": title, "method": line.name, against: point.x, "accuracy": point.accuracy}
+            {"settings": title, "method": line.name, against: point.x, measure.name: point.value}
             | {"interval": point.interval}
             for title, lines in panels
             for line in lines
@@ -118,36 +122,35 @@ def accuracy(runs: Sequence[Run], against: str = "megabytes") -> ReportFigure:
     )
 
 
-def _names(panels: Sequence[tuple[str, Sequence["Line"]]]) -> list[str]:
+def _names(panels: Sequence[tuple[str, Sequence["Curve"]]]) -> list[str]:
     return list(dict.fromkeys(line.name for _, lines in panels for line in lines))
 
 
-def _told(title: str, lines: Sequence["Line"], against: str) -> str:
+def _told(title: str, lines: Sequence["Curve"], against: str, measure: Measure) -> str:
     """A panel in a sentence."""
     ends = []
     for line in lines:
-        spread = "" if line.last.interval is None else f" ± {line.last.interval:.2f}"
         after = f" after {_amount(line.last.x, against)}" if line.sends else ", without communication"
-        ends.append(f"{line.name} {line.last.accuracy:.2f}{spread} %{after}")
+        ends.append(f"{line.name} {measure.text(line.last.value, line.last.interval)}{after}")
     return f"{title or 'At the end'}: {'; '.join(ends)}."
 
 
-def _lines(case: Case, against: str) -> list[Line]:
-    """Best last accuracy first."""
-    others = iter(OTHERS * len(case.series))
+def _lines(group: RunGroup, against: str, measure: Measure) -> list[Curve]:
+    """Best last value first."""
+    others = iter(OTHERS * len(group.series))
     lines = [
-        Line(
+        Curve(
             shortened(label(method) or method),
-            curve(series, against),
+            curve(series, against, measure),
             any(own[-1].megabytes > 0 for own in series),
             *(STYLES.get(method) or next(others)),
         )
-        for method, series in case.series.items()
+        for method, series in group.series.items()
     ]
-    return sorted(lines, key=lambda line: -line.last.accuracy)
+    return sorted(lines, key=lambda line: measure.rank(line.last.value))
 
 
-def _draw(axis: Any, title: str, lines: Sequence[Line], against: str) -> None:
+def _draw(axis: Any, title: str, lines: Sequence[Curve], against: str, measure: Measure) -> None:
     """One panel."""
     label = AXES[against][1]
     there = [point.x for line in lines if line.sends for point in line.points if point.x > 0]
@@ -155,26 +158,26 @@ def _draw(axis: Any, title: str, lines: Sequence[Line], against: str) -> None:
     if logarithmic:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
-    handles = [_draw_line(axis, line, logarithmic) for line in lines]
+    handles = [_draw_line(axis, line, logarithmic, measure) for line in lines]
     if not logarithmic:
         axis.set_xlim(left=0)
         axis.xaxis.get_major_locator().set_params(integer=against == "round")
     axis.set_title(shortened(title, 60), fontsize=10, loc="left")
     axis.set_xlabel(label + (" (log scale)" if logarithmic else ""))
-    axis.set_ylabel("test accuracy (%)")
+    axis.set_ylabel(measure.axis)
     axis.grid(color=GRID, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=2.6)
 
 
-def _draw_line(axis: Any, line: Line, logarithmic: bool) -> Any:
+def _draw_line(axis: Any, line: Curve, logarithmic: bool, measure: Measure) -> Any:
     """Draw one method, and return its handle for the legend."""
-    name = f"{line.name}  {line.last.accuracy:.1f} %"
+    name = f"{line.name}  {measure.text(line.last.value, digits=1)}"
     if not line.sends:
-        return axis.axhline(line.last.accuracy, color=line.colour, linestyle=line.dashes, linewidth=1.4, label=name)
+        return axis.axhline(line.last.value, color=line.colour, linestyle=line.dashes, linewidth=1.4, label=name)
     points = [point for point in line.points if point.x > 0 or not logarithmic]
-    x, y = [point.x for point in points], [point.accuracy for point in points]
+    x, y = [point.x for point in points], [point.value for point in points]
     spread = [point.interval or 0.0 for point in points]
     once = len(points) == 1
     drawn = axis.errorbar(
@@ -198,12 +201,17 @@ def _draw_line(axis: Any, line: Line, logarithmic: bool) -> Any:
     return drawn
 
 
-def _limits(lines: Sequence[Line]) -> tuple[float, float]:
-    """The range of accuracies to show: all final ones, and the curves as far as the final ones stay distinguishable."""
-    ends = [line.last.accuracy for line in lines]
-    climbs = [line.last.accuracy for line in lines if line.sends] or ends
-    lows = [point.accuracy - (point.interval or 0) for line in lines for point in line.points]
-    top = max(point.accuracy + (point.interval or 0) for line in lines for point in line.points)
+def _limits(lines: Sequence[Curve], measure: Measure) -> tuple[float | None, float | None]:
+    """The range of accuracies to show: all final ones, and the curves as far as the final ones stay distinguishable.
+
+    Of another metric, all that there is.
+    """
+    if not measure.percent:
+        return None, None
+    ends = [line.last.value for line in lines]
+    climbs = [line.last.value for line in lines if line.sends] or ends
+    lows = [point.value - (point.interval or 0) for line in lines for point in line.points]
+    top = max(point.value + (point.interval or 0) for line in lines for point in line.points)
     reach = max(max(ends) - min(climbs), 2.0)
     bottom = max(min(lows), min(*ends, min(climbs) - reach))
     margin = 0.06 * (top - bottom) + 0.1

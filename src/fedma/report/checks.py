@@ -78,6 +78,13 @@ def share(value: Any) -> bool:
     return number(value) and value <= 1
 
 
+def measured(value: Any) -> bool:
+    """A number of any sign that is not absurd, None, or lists of such values."""
+    if isinstance(value, list):
+        return all(map(measured, value))
+    return value is None or (number(abs(value)) if isinstance(value, (int, float)) else False)
+
+
 def pair(value: Any) -> bool:
     """Two whole numbers above zero."""
     return isinstance(value, list) and len(value) == 2 and all(whole(own) and own > 0 for own in value)

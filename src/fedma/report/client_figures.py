@@ -8,22 +8,22 @@ from fedma.methods import label
 from fedma.report.heat_map import Heat, draw
 from fedma.report.report_figure import ReportFigure, together
 from fedma.report.results import Run
-from fedma.report.summary import Case, cases, shortened
+from fedma.report.summary import RunGroup, run_groups, shortened
 
 
 def partition(runs: Sequence[Run]) -> ReportFigure | None:
-    """Who holds how much of each class, of the first run of each case; None where it was not recorded."""
+    """Who holds how much of each class, of the first run of each group; None where it was not recorded."""
     heats, told, numbers = [], [], []
     seen: set[str] = set()
-    for case in cases(runs):
-        run = case.runs[0]
+    for group in run_groups(runs):
+        run = group.runs[0]
         counts = np.array(run.data.get("class_counts", []), dtype=float)
         if not counts.size or str(run.data["class_counts"]) in seen:
             continue
         seen.add(str(run.data["class_counts"]))
         classes = _classes(run, counts.shape[1])
-        seed = f"seed {shortened(run.settings.get('seed'))}" if len(case.runs) > 1 else ""
-        title = ", ".join(part for part in (case.label, seed) if part)
+        seed = f"seed {shortened(run.settings.get('seed'))}" if len(group.runs) > 1 else ""
+        title = ", ".join(part for part in (group.label, seed) if part)
         heats.append(_held(title, counts, classes))
         told.append((f"{title}: " if title else "") + _uneven(counts, classes))
         numbers += [
@@ -39,15 +39,15 @@ def partition(runs: Sequence[Run]) -> ReportFigure | None:
 def fairness(runs: Sequence[Run]) -> ReportFigure | None:
     """Each client's accuracy by the global models and by its own; None where it was not recorded."""
     heats, told, numbers = [], [], []
-    for case in cases(runs):
-        found = _by_method(case)
+    for group in run_groups(runs):
+        found = _by_method(group)
         if not found:
             continue
         ranked = dict(sorted(found.items(), key=lambda item: -np.nanmean(item[1])))
-        heats.append(_served(case.label, ranked))
-        told += _better_off(case.label, found)
+        heats.append(_served(group.label, ranked))
+        told += _better_off(group.label, found)
         numbers += [
-            {"settings": case.label, "model": name, "client": client, "accuracy": accuracy}
+            {"settings": group.label, "model": name, "client": client, "accuracy": accuracy}
             for name, row in ranked.items()
             for client, accuracy in enumerate(row)
         ]
@@ -59,6 +59,8 @@ def fairness(runs: Sequence[Run]) -> ReportFigure | None:
 
 def _classes(run: Run, number: int) -> list[str]:
     names = run.data.get("classes", [])
+    if number == 1:
+        return ["samples"]
     return names if len(names) == number else [str(position) for position in range(number)]
 
 
@@ -82,10 +84,10 @@ def _uneven(counts: np.ndarray, classes: Sequence[str]) -> str:
     )
 
 
-def _by_method(case: Case) -> dict[str, list[float]]:
-    """Per model, each client's accuracy in %, of the case's first seed: clients are others with another."""
+def _by_method(group: RunGroup) -> dict[str, list[float]]:
+    """Per model, each client's accuracy in %, of the group's first seed: clients are others with another."""
     found = {}
-    for method, series in case.series.items():
+    for method, series in group.series.items():
         last = series[0][-1]
         if any(accuracy is not None for accuracy in last.client_accuracy):
             name = "own model" if method == "local" else label(method) or shortened(method)

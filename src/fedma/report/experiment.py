@@ -120,7 +120,7 @@ class Mean:
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """The mean of what several seeds gave."""
+    """The mean over several seeds."""
     return Mean(*mean_and_interval(values))
 
 

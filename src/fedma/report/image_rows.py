@@ -11,7 +11,7 @@ from fedma.optional_dependencies import imported
 from fedma.report.report_figure import INK, MUTED, style
 
 NONE = "none more than others"
-"""Said of what nothing excites."""
+"""The text for a unit that no image excites."""
 
 _GAP, _CAPTION = 0.1, 0.3
 """Around an image and under it, as parts of its height."""

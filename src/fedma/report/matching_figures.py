@@ -9,7 +9,7 @@ from fedma.methods import label as label_of
 from fedma.report.heat_map import Heat, draw
 from fedma.report.report_figure import ReportFigure, together
 from fedma.report.results import Run
-from fedma.report.summary import cases, shortened
+from fedma.report.summary import run_groups, shortened
 from fedma.result_line import ResultLine
 
 
@@ -28,7 +28,7 @@ def growth(runs: Sequence[Run]) -> ReportFigure | None:
         here = [row for row in numbers if row["settings"] == label]
         heats.append(_grown(label, here))
         told += [_most_and_least(label, method, here) for method in dict.fromkeys(row["method"] for row in here)]
-    told += ["Means over seeds."] if any(len(case.runs) > 1 for case in cases(runs)) else []
+    told += ["Means over seeds."] if any(len(group.runs) > 1 for group in run_groups(runs)) else []
     alt = "Heat map of unit groups by methods: the darker, the wider the global model for the width of the clients."
     return ReportFigure("growth", "Growth of the global model", alt, together(told), numbers, draw(heats))
 
@@ -55,18 +55,18 @@ def owners(runs: Sequence[Run]) -> ReportFigure | None:
         ]
     if not heats:
         return None
-    told += ["Means over seeds."] if any(len(case.runs) > 1 for case in cases(runs)) else []
+    told += ["Means over seeds."] if any(len(group.runs) > 1 for group in run_groups(runs)) else []
     alt = "Heat map of unit groups by numbers of owners: darker means a larger share of the group's slots."
     return ReportFigure("owners", "How many clients own a slot", alt, together(told), numbers, draw(heats))
 
 
 def _matched(runs: Sequence[Run]) -> Iterator[tuple[str, str, list[ResultLine]]]:
-    """By case and method that matches units: the last evaluations of its seeds."""
-    for case in cases(runs):
-        for method, series in case.series.items():
+    """By group and method that matches units: the last evaluations of its seeds."""
+    for group in run_groups(runs):
+        for method, series in group.series.items():
             last = [own[-1] for own in series]
             if any(own.owners or any(wide > narrow for narrow, wide in own.widths.values()) for own in last):
-                yield case.label, label_of(method) or shortened(method), last
+                yield group.label, label_of(method) or shortened(method), last
 
 
 def _widths(last: Sequence[ResultLine]) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,19 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from fedma.report.page_tables import Table, costs, durations, facts, faults, numbers, origins, outcome, settings
+from fedma.report.page_tables import (
+    Table,
+    by_class,
+    costs,
+    durations,
+    facts,
+    faults,
+    further,
+    numbers,
+    origins,
+    outcome,
+    settings,
+)
 from fedma.report.report_figure import DARK, ReportFigure
 from fedma.report.results import Run
 from fedma.report.summary import notes
@@ -52,16 +64,27 @@ def _sections(runs: Sequence[Run], pictures: Mapping[str, ReportFigure]) -> list
     given, every = settings(runs)
     known = any(run.sources for run in runs)
     found = faults(runs)
-    curves = [picture for name, picture in pictures.items() if name.startswith("accuracy")]
+    curves = [picture for name, picture in pictures.items() if "_vs_" in name]
     return [
-        Section("results", "Results", tables=[costs(runs)], pictures=curves),
+        Section("results", "Results", tables=[costs(runs), *_there(further(runs))], pictures=curves),
         _shown("data", "Data", ["partition"], pictures),
+        _classes(by_class(runs), pictures),
         _shown("matching", "Matching", ["growth", "owners"], pictures),
         _shown("clients", "Clients", ["clients"], pictures, _SERVED),
         _told("faults", "Faults", found, "" if found else "No fault was recorded."),
         _told("settings", "Settings", given, "" if known else "Where settings come from was not recorded.", [every]),
         Section("runs", "Time and memory", tables=[durations(runs)], folded=[origins(runs)]),
     ]
+
+
+def _there(table: Table | None) -> list[Table]:
+    return [] if table is None else [table]
+
+
+def _classes(table: Table | None, pictures: Mapping[str, ReportFigure]) -> Section | None:
+    """How well each class is told, where that was recorded."""
+    there = [pictures[name] for name in ("confusion",) if name in pictures]
+    return Section("classes", "Classes", (), [table], there) if table is not None else None
 
 
 _SERVED = (

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
+from fedma.methods import label
 from fedma.report.report_figure import ReportFigure
 from fedma.report.results import Run
-from fedma.report.summary import cases, plain, rows, shortened
+from fedma.report.summary import measure_of, plain, rows, run_groups, shortened
 from fedma.report.tables import WORDS, cells, explained
 
 Row = Sequence[str]
@@ -46,12 +47,14 @@ def outcome(runs: Sequence[Run]) -> tuple[str, str]:
     sending = [row for row in rows(runs) if row["megabytes_up"] + row["megabytes_down"] > 0]
     if not sending:
         return " · ".join(common) or "Report", "None of the methods communicates."
-    best = max(sending, key=lambda row: row["accuracy"])
-    spread = "" if best["interval"] is None else f" ± {best['interval']:.2f}"
+    measure = measure_of(runs)
+    best = min(sending, key=lambda row: measure.rank(row[measure.name]))
+    preposition = "of" if measure.percent else "on"
+    what = "is the most accurate" if measure.percent else f"has the best {measure.words.removeprefix('test ')}"
     where = f" ({shortened(best['settings'], 120)})" if best["settings"] else ""
     return " · ".join(common) or "Report", (
-        f"Of the methods that communicate, {shortened(best['method'])}{where} is the most accurate: "
-        f"{best['accuracy']:.2f}{spread} % of the test split after "
+        f"Of the methods that communicate, {shortened(best['method'])}{where} {what}: "
+        f"{measure.text(best[measure.name], best['interval'])} {preposition} the test split after "
         f"{best['megabytes_up'] + best['megabytes_down']:,.2f} MB."
     )
 
@@ -84,12 +87,58 @@ def costs(runs: Sequence[Run]) -> Table:
     return Table("After the last round of each method", head, bodies, words, " ".join(explained(found)))
 
 
+def further(runs: Sequence[Run]) -> Table | None:
+    """What else models were judged by, at the end of each method, means over seeds; None where there is nothing."""
+    main = measure_of(runs)
+    directions = {name: better for run in runs for name, better in run.metrics.items() if name != main.name}
+    lines = []
+    for group in run_groups(runs):
+        for method, series in group.series.items():
+            last = [evaluations[-1] for evaluations in series]
+            values = {name: [own for line in last if (own := line.value(name)) is not None] for name in directions}
+            means = [f"{sum(own) / len(own):.4g}" if own else "—" for own in values.values()]
+            lines.append((group.label, [shortened(label(method) or method), *means]))
+    if not any(line.metrics for run in runs for line in run.evaluations):
+        return None
+    head = ["method", *(f"{name.replace('_', ' ')} ({better} is better)" for name, better in directions.items())]
+    bodies = [(title, [line for _, line in own]) for title, own in groupby(lines, key=lambda line: line[0])]
+    return Table("Further metrics on the test split", head, bodies)
+
+
+def by_class(runs: Sequence[Run]) -> Table | None:
+    """The accuracy on each class, of each method's last model in its first run; None where it was not recorded."""
+    found = {method: matrix for run in reversed(runs) for method, matrix in run.confusion.items()}
+    names: Sequence[str] = next((run.data["classes"] for run in runs if run.confusion and "classes" in run.data), [])
+    if not found:
+        return None
+    size = max(map(len, found.values()))
+    names = names if len(names) == size else [str(number) for number in range(size)]
+    lines = [
+        [shortened(name), f"{_present(found, number):,}", *(_right(matrix, number) for matrix in found.values())]
+        for number, name in enumerate(names[:MOST_ROWS])
+    ]
+    head = ["class", "test samples", *(shortened(label(method) or method) for method in found)]
+    return Table("Accuracy on each class", head, [("", lines)], beneath=_FIRST if len(runs) > 1 else "")
+
+
+_FIRST = "Of several runs it is the first that has the method."
+
+
+def _present(found: Mapping[str, Sequence[Sequence[int]]], number: int) -> int:
+    return max(sum(matrix[number]) for matrix in found.values() if number < len(matrix))
+
+
+def _right(matrix: Sequence[Sequence[int]], number: int) -> str:
+    total = sum(matrix[number]) if number < len(matrix) else 0
+    return f"{100 * matrix[number][number] / total:.1f} %" if total else "—"
+
+
 def settings(runs: Sequence[Run]) -> tuple[Table | None, Table]:
-    """The settings that were given or differ, if there are any, and all of them; a column for each case."""
-    found = cases(runs)
+    """The settings that were given or differ, if there are any, and all of them; one column per group of runs."""
+    found = run_groups(runs)
     names = list(dict.fromkeys(name for run in runs for name in run.settings))
-    head = ["setting", *(case.label or "value" for case in found)]
-    lines = {name: [name, *(_values(name, case.runs) for case in found)] for name in names}
+    head = ["setting", *(group.label or "value" for group in found)]
+    lines = {name: [name, *(_values(name, group.runs) for group in found)] for name in names}
     words = frozenset(range(len(head)))
     every = Table("All settings", head, [("", list(lines.values()))], words)
     wanted = [line for name, line in lines.items() if _given(name, runs)]

@@ -60,7 +60,7 @@ class ReportFigure:
     Attributes:
         name: of its files, without their endings.
         title: what it shows.
-        alt: what is to be seen, for those who cannot see it.
+        alt: a description for readers who cannot see the figure.
         caption: what its numbers say.
         numbers: these, a row for each.
         drawn: a figure of matplotlib.

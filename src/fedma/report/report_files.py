@@ -8,6 +8,7 @@ from fedma.errors import InputError
 from fedma.optional_dependencies import imported
 from fedma.report.accuracy_figure import AXES, accuracy
 from fedma.report.client_figures import fairness, partition
+from fedma.report.confusion_figure import confusion
 from fedma.report.matching_figures import growth, owners
 from fedma.report.page import page
 from fedma.report.report_figure import ReportFigure
@@ -50,6 +51,6 @@ def report(folders: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> 
 
 def drawn(runs: Sequence[Run]) -> dict[str, ReportFigure]:
     """Every figure that can be made of these runs, by name."""
-    makers = (partition, growth, owners, fairness)
+    makers = (partition, confusion, growth, owners, fairness)
     made = [*(accuracy(runs, against) for against in AXES), *(make(runs) for make in makers)]
     return {picture.name: picture for picture in made if picture is not None}

@@ -1,7 +1,8 @@
 """A run folder as a value: what was asked (`run.json`) and what was measured (`results.jsonl`)."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from fedma.methods import label
 from fedma.report import checks
 from fedma.result_line import DIVERGED, ResultLine
 
-RECORD, RESULTS = "run.json", "results.jsonl"
+RECORD, RESULTS, CONFUSION = "run.json", "results.jsonl", "confusion.json"
+
+_CLASSIFICATION = {"accuracy": "higher", "loss": "lower"}
+"""The metrics of runs that do not say."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Run:
         evaluations: in the order in which they were made, at least one.
         notes: what a reader of its results must know: cut short, still going on.
         events: the lines of the results that are no evaluations, as they are: `event` says of what.
+        confusion: of some methods, how many test samples of each class (rows) their last model takes for which.
     """
 
     folder: Path
@@ -31,6 +36,7 @@ class Run:
     evaluations: tuple[ResultLine, ...]
     notes: tuple[str, ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
+    confusion: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -51,6 +57,12 @@ class Run:
     def data(self) -> Mapping[str, Any]:
         """What is known of the data: their name, classes, how many of each a client holds."""
         return self.record.get("data", {})
+
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """What models are judged by, the main metric first, each with the direction that is better."""
+        found: Mapping[str, str] = self.record.get("task", {}).get("metrics") or _CLASSIFICATION
+        return found
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -93,7 +105,7 @@ def read(folder: str | PathLike[str]) -> Run:
     if not evaluations:
         raise InputError(f"{path / RESULTS} holds no result yet; wait for the first, or repeat the run")
     notes += [_ended(event) for event in events if event["event"] == DIVERGED]
-    return Run(path, record, tuple(evaluations), tuple(notes), tuple(events))
+    return Run(path, record, tuple(evaluations), tuple(notes), tuple(events), _confusion(path))
 
 
 def _ended(event: Mapping[str, Any]) -> str:
@@ -111,13 +123,15 @@ def evaluation(found: Any, place: str) -> ResultLine:
     checks.demand(found, _LINE, place)
     values: dict[str, Any] = {name: found[name] for name in _LINE if name in found}
     values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    if values["accuracy"] is None:
+        values["accuracy"] = math.nan
     return ResultLine(**values)
 
 
 _LINE: Mapping[str, checks.Check] = {
     "method": checks.word,
     "round": checks.whole,
-    "accuracy": checks.share,
+    "accuracy": checks.maybe(checks.share),
     "loss": checks.maybe(checks.number),
     "bytes_up": checks.whole,
     "bytes_down": checks.whole,
@@ -134,6 +148,7 @@ _LINE: Mapping[str, checks.Check] = {
     "client_bytes_up": checks.every(checks.whole),
     "client_bytes_down": checks.every(checks.whole),
     "own_accuracy": checks.every(checks.share),
+    "metrics": checks.named(checks.measured),
     "epsilon": checks.maybe(checks.number),
     "delta": checks.maybe(checks.number),
 }
@@ -145,6 +160,7 @@ _RECORD: Mapping[str, checks.Check] = {
     "machine": checks.named(lambda value: True),
     "peak_memory": checks.named(checks.whole),
     "data": checks.named(lambda value: True),
+    "task": checks.named(lambda value: True),
     "started": checks.maybe(checks.word),
     "finished": checks.maybe(checks.word),
 }
@@ -155,6 +171,11 @@ _DATA: Mapping[str, checks.Check] = {
     "test": checks.whole,
     "classes": checks.every(checks.word),
     "class_counts": checks.grid,
+}
+
+_TASK: Mapping[str, checks.Check] = {
+    "name": checks.word,
+    "metrics": checks.named(lambda value: value in ("higher", "lower")),
 }
 
 
@@ -175,7 +196,22 @@ def _record(path: Path) -> Mapping[str, Any]:
         raise InputError(f"{path / RECORD} has no settings; it was not written by a run")
     checks.demand(record, _RECORD, str(path / RECORD))
     checks.demand(record.get("data", {}), _DATA, f"{path / RECORD}, data")
+    checks.demand(record.get("task", {}), _TASK, f"{path / RECORD}, task")
     return record
+
+
+def _confusion(path: Path) -> Mapping[str, Any]:
+    """A checked `confusion.json`; nothing where there is none."""
+    file = path / CONFUSION
+    if not file.exists():
+        return {}
+    try:
+        found = checks.parsed(_bytes(file))
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON ({error}); remove it, or repeat the run") from error
+    square = checks.named(lambda rows: checks.grid(rows) and all(len(row) == len(rows) for row in rows))
+    checks.demand({"confusion": found}, {"confusion": square}, str(file))
+    return dict(found)
 
 
 def _bytes(path: Path) -> bytes:

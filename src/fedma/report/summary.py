@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from fedma.errors import InputError
 from fedma.methods import label
 from fedma.report.results import Run
 from fedma.result_line import ResultLine
 
 NOT_COMPARED = ("seed", "method", "workers", "device")
-"""Settings in which runs of one case may differ."""
+"""Settings in which runs of one group may differ."""
 
 Series = tuple[ResultLine, ...]
 """The evaluations of one method in one run."""
 
 
 @dataclass(frozen=True)
-class Case:
+class RunGroup:
     """Runs of equal settings but the seed.
 
     Attributes:
-        label: in what the settings differ from those of the other cases; empty when there is no other.
-        series: of each method, one for each seed.
-        runs: they themselves.
+        label: the settings that differ between groups; empty for a single group.
+        series: for each method, one series per seed.
+        runs: the runs of the group.
     """
 
     label: str
@@ -41,11 +42,96 @@ class Point:
     """One evaluation, averaged over seeds: `interval` is a half-width, None where there is one seed."""
 
     x: float
-    accuracy: float
+    value: float
     interval: float | None
 
 
-def cases(runs: Sequence[Run]) -> list[Case]:
+@dataclass(frozen=True)
+class Measure:
+    """The metric by which runs are compared; accuracy is shown in %.
+
+    Attributes:
+        name: as in results.
+        higher: whether more is better.
+    """
+
+    name: str = "accuracy"
+    higher: bool = True
+
+    @property
+    def percent(self) -> bool:
+        """Whether it is shown in %."""
+        return self.name == "accuracy"
+
+    @property
+    def words(self) -> str:
+        """For headings."""
+        return f"test {self.name.replace('_', ' ')}"
+
+    @property
+    def axis(self) -> str:
+        """For an axis of a figure."""
+        return f"{self.words} (%)" if self.percent else self.heading
+
+    @property
+    def heading(self) -> str:
+        """For a column of a table: accuracy needs no direction."""
+        return self.words if self.percent else f"{self.words} ({'higher' if self.higher else 'lower'} is better)"
+
+    def of(self, line: ResultLine) -> float:
+        """As it is shown; nan where it was not measured."""
+        found = line.value(self.name)
+        return math.nan if found is None else 100 * found if self.percent else found
+
+    def text(self, value: float, interval: float | None = None, digits: int = 2) -> str:
+        """A value with its interval, in words."""
+        kind = f".{digits}f" if self.percent else f".{digits + 2}g"
+        spread = "" if interval is None else f" ± {interval:{kind}}"
+        return f"{value:{kind}}{spread}{' %' if self.percent else ''}"
+
+    def rank(self, value: float) -> float:
+        """The lower, the better; what was not measured comes last."""
+        return math.inf if math.isnan(value) else -value if self.higher else value
+
+
+_ACCURACY = Measure()
+
+
+def measure_of(runs: Sequence[Run]) -> Measure:
+    """The main metric of these runs.
+
+    Raises:
+        InputError: they have different ones.
+    """
+    found = {next(iter(run.metrics.items())): run.name for run in runs}
+    if len(found) > 1:
+        told = ", ".join(f"{name} ({run})" for (name, _), run in found.items())
+        raise InputError(f"these runs are judged by different metrics: {told}; report runs of one task together")
+    name, better = next(iter(found), ("accuracy", "higher"))
+    return Measure(name, better == "higher")
+
+
+def metric_in(row: Mapping[str, Any]) -> Measure:
+    """The metric of a row of `rows`."""
+    return Measure(next(name for name in row if name not in _COLUMNS), row.get("better", "higher") == "higher")
+
+
+_COLUMNS = (
+    "settings",
+    "method",
+    "better",
+    "interval",
+    "seeds",
+    "rounds",
+    "megabytes_up",
+    "megabytes_down",
+    "local_epochs",
+    "growth",
+    "seconds",
+)
+
+
+def run_groups(runs: Sequence[Run]) -> list[RunGroup]:
     """The runs by their settings, in order of first appearance.
 
     Where a method has two runs of equal settings and seed, the later counts (`notes` says so).
@@ -54,17 +140,18 @@ def cases(runs: Sequence[Run]) -> list[Case]:
     for run in runs:
         groups.setdefault(json.dumps(_compared(run), sort_keys=True), []).append(run)
     labels = _labels([_compared(group[0]) for group in groups.values()])
-    return [Case(label, _series(group), tuple(group)) for label, group in zip(labels, groups.values(), strict=True)]
+    return [RunGroup(label, _series(group), tuple(group)) for label, group in zip(labels, groups.values(), strict=True)]
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row for each case and method, of its last evaluation, averaged over seeds.
+    """One row for each group of runs and method, of its last evaluation, averaged over seeds.
 
     The columns are:
 
-    - `settings`: the settings in which cases differ;
+    - `settings`: the settings in which groups of runs differ;
     - `method`;
-    - `accuracy`: % of the test split;
+    - `accuracy`: % of the test split; or, named so, the main metric of another task;
+    - `better`: only of another metric: "higher" or "lower";
     - `interval`: half-width of the 95 % t-interval of its mean over seeds, None for one seed;
     - `seeds`: how many;
     - `rounds`;
@@ -73,16 +160,20 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     - `growth`: parameters of the global model for each of a client's;
     - `seconds`: since the method started.
     """
-    return [_row(case.label, method, series) for case in cases(runs) for method, series in case.series.items()]
+    measure = measure_of(runs)
+    return [_row(group.label, measure, series) for group in run_groups(runs) for series in group.series.values()]
 
 
-def curve(series: Sequence[Series], against: str = "megabytes") -> list[Point]:
-    """Accuracy (%) against megabytes up and down, or another attribute of evaluations, evaluation by evaluation."""
+def curve(series: Sequence[Series], against: str = "megabytes", measure: Measure = _ACCURACY) -> list[Point]:
+    """Accuracy (%), or another metric, against megabytes up and down, or another attribute of evaluations.
+
+    There is a point for each evaluation.
+    """
     points = []
     for evaluations in zip_longest(*series):
         there = [evaluation for evaluation in evaluations if evaluation is not None]
-        accuracy, interval = mean_and_interval([100 * evaluation.accuracy for evaluation in there])
-        points.append(Point(float(np.mean([getattr(own, against) for own in there])), accuracy, interval))
+        value, interval = mean_and_interval([measure.of(evaluation) for evaluation in there])
+        points.append(Point(float(np.mean([getattr(own, against) for own in there])), value, interval))
     return points
 
 
@@ -99,9 +190,9 @@ def notes(runs: Sequence[Run]) -> list[str]:
     found = [f"{run.name}: {note}" for run in runs for note in run.notes]
     first: dict[str, Run] = {}
     for run in runs:
-        case, seed = _compared(run), run.settings.get("seed")
+        compared, seed = _compared(run), run.settings.get("seed")
         for method in run.methods:
-            key = json.dumps([case, seed, method], sort_keys=True)
+            key = json.dumps([compared, seed, method], sort_keys=True)
             if key in first:
                 name = label(method) or method
                 found.append(f"{run.name}: {name} repeats {first[key].name}, seed and all; the later counts")
@@ -110,7 +201,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
 
 
 def _compared(run: Run) -> dict[str, Any]:
-    """The settings in which runs of one case are equal."""
+    """The settings in which runs of one group are equal."""
     return {name: value for name, value in run.settings.items() if name not in NOT_COMPARED}
 
 
@@ -148,9 +239,9 @@ def shortened(value: object, letters: int = 40) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
-def _row(label: str, method: str, series: Sequence[Series]) -> dict[str, Any]:
+def _row(label: str, measure: Measure, series: Sequence[Series]) -> dict[str, Any]:
     last = [evaluations[-1] for evaluations in series]
-    accuracy, interval = mean_and_interval([100 * evaluation.accuracy for evaluation in last])
+    value, interval = mean_and_interval([measure.of(evaluation) for evaluation in last])
 
     def mean(attribute: str) -> float:
         return float(np.mean([getattr(evaluation, attribute) for evaluation in last]))
@@ -158,7 +249,8 @@ def _row(label: str, method: str, series: Sequence[Series]) -> dict[str, Any]:
     return {
         "settings": label,
         "method": last[0].name,
-        "accuracy": accuracy,
+        measure.name: value,
+        **({} if measure.percent else {"better": "higher" if measure.higher else "lower"}),
         "interval": interval,
         "seeds": len(last),
         "rounds": mean("round"),

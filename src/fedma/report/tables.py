@@ -8,19 +8,19 @@ from typing import Any
 
 from fedma.errors import InputError
 from fedma.report.results import Run
-from fedma.report.summary import notes, rows, shortened
+from fedma.report.summary import metric_in, notes, rows, shortened
 
 HEADINGS = {
     "settings": "settings",
     "method": "method",
-    "accuracy": "test accuracy",
+    "metric": "test accuracy",
     "rounds": "rounds",
     "megabytes_up": "MB up",
     "megabytes_down": "MB down",
     "local_epochs": "local epochs",
     "growth": "growth",
 }
-"""Columns of the printed table; `accuracy` shows its interval and the number of seeds too."""
+"""Columns of the printed table; `metric` is the main one, and shows its interval and the number of seeds too."""
 
 WORDS = ("settings", "method")
 """Columns set to the left; all others hold numbers, to the right."""
@@ -64,13 +64,14 @@ def cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     if not found:
         raise InputError("there are no results to show; name at least one run")
     columns = [name for name in HEADINGS if name != "settings" or any(row["settings"] for row in found)]
-    lines = [{name: HEADINGS[name] for name in columns}]
+    measure = metric_in(found[0])
+    lines = [{name: measure.heading if name == "metric" else HEADINGS[name] for name in columns}]
     several = any(row["seeds"] > 1 for row in found)
     for row in found:
         shown = {
             "settings": shortened(row["settings"], 200),
             "method": shortened(row["method"]),
-            "accuracy": _accuracy(row, several),
+            "metric": measure.text(row[measure.name], row["interval"]) + (f" ({row['seeds']})" if several else ""),
             "rounds": f"{row['rounds']:g}",
             "growth": f"×{row['growth']:.2f}",
             "local_epochs": f"{row['local_epochs']:g}",
@@ -78,12 +79,6 @@ def cells(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         shown |= {name: _megabytes(row[name]) for name in ("megabytes_up", "megabytes_down")}
         lines.append({name: shown[name] for name in columns})
     return lines
-
-
-def _accuracy(row: dict[str, Any], several: bool) -> str:
-    """`97.52 ± 0.31 % (3)`, or `97.52 %` where no row has more than one seed."""
-    spread = "" if row["interval"] is None else f" ± {row['interval']:.2f}"
-    return f"{row['accuracy']:.2f}{spread} %" + (f" ({row['seeds']})" if several else "")
 
 
 def _megabytes(value: float) -> str:
@@ -96,7 +91,7 @@ def _padded(text: str, width: int, column: str) -> str:
 
 
 def explained(found: Sequence[dict[str, Any]]) -> list[str]:
-    """What ± and the number behind it mean, where they occur."""
+    """What ± and the number after it mean; empty if there is none."""
     if all(row["seeds"] == 1 for row in found):
         return []
     return ["Means over seeds ± half-width of the 95 % t-interval (number of seeds)."]

@@ -10,7 +10,7 @@ _SHIFT = 4
 
 
 def augment(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image shifted by up to 4 pixels either way, what is missing mirrored at the edge; half of them flipped.
+    """Each image shifted by up to 4 pixels in either direction, with mirrored edges; half of them flipped.
 
     Args:
         images: (samples, channels, height, width), on the CPU.

@@ -1,10 +1,10 @@
 """How a model's arithmetic is done: where, in which memory layout, how precisely."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,20 @@ class Compute:
         """A batch as models take it, on the device, in the layout."""
         batch = model_inputs(self.send(batch))
         return batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
+
+    def batch(self, batch: Any) -> Any:
+        """Every tensor of a batch as `inputs`, however they are nested; truth values and other objects as they are."""
+        if isinstance(batch, Tensor):
+            if batch.dtype == torch.bool:
+                return self.send(batch)
+            images = batch.dim() == 4 and batch.is_floating_point()
+            return self.inputs(batch) if images else model_inputs(self.send(batch))
+        if isinstance(batch, Mapping):
+            return {name: self.batch(part) for name, part in batch.items()}
+        if isinstance(batch, (tuple, list)):
+            parts = [self.batch(part) for part in batch]
+            return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+        return batch
 
     def send(self, tensor: Tensor) -> Tensor:
         """The tensor on the device; a GPU goes on with earlier work meanwhile."""

@@ -17,18 +17,18 @@ from fedma.units.layout import Widths, positions
 from fedma.units.state import tensors
 
 Moments = dict[str, Tensor]
-"""By the name of a weight, the covariance of the units that it reads: units × units, float64."""
+"""For the name of a weight, the covariance of the units that it reads: units × units, float64."""
 
 Look = Callable[[nn.Module, tuple[Any, ...]], None]
 """Called before a layer's forward, with the layer and its arguments."""
 
 
 def moments(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph | None = None) -> Moments:
-    """The covariances of the units that each layer reads, by the name of the layer's weight: units × units, float64.
+    """The covariances of the units that each layer reads, by the name of the layer's weight.
 
-    Over all samples and, where a unit has several positions (channels, steps of a sequence), over these; in evaluation
-    mode, without labels. Who sends them reveals how much each unit varies on the samples, and with which others: no
-    sample, but more about the data than the weights tell.
+    They are taken in evaluation mode, without labels, over all samples. If a unit has several positions (channels,
+    steps of a sequence), they are taken over these too. They contain no sample. But they reveal more about the data
+    than the weights do: how much each unit varies, and with which others.
 
     Args:
         model: a client's trained model.
@@ -36,11 +36,20 @@ def moments(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph |
         graph: the model's unit graph; derived from the first batch where it is not given.
 
     Returns:
-        An entry for every fully connected or convolutional layer that reads the units of one group and is called as
-        a module. Layers that read the model's inputs have none.
+        Units × units, float64, for every fully connected or convolutional layer that reads the units of one group and
+        is called as a module. Layers that read the model's inputs have no entry.
 
     Raises:
         InputError: no batch, or activations that are not finite.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> found = fedma.moments(model, [torch.ones(16, 4), torch.zeros(16, 4)])
+        >>> {name: tuple(covariance.shape) for name, covariance in found.items()}
+        {'2.weight': (8, 8)}
     """
     samples, graph = _begun(model, batches, graph)
     widths = graph.widths_in(tensors(model))
@@ -57,8 +66,8 @@ def moments(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph |
 def excitations(model: nn.Module, batches: Iterable[Examples], *, graph: UnitGraph | None = None) -> dict[str, Tensor]:
     """How strongly each sample excites each unit, by group: samples × units, float32, on the CPU.
 
-    It is what the first layer that reads a unit sees of it, so any activation, normalisation or pooling in between is
-    counted in; the mean where a unit has several positions (channels, steps of a sequence). In evaluation mode.
+    It is what the first layer that reads a unit sees of it, in evaluation mode. So activations, normalisations and
+    pooling in between are included. If a unit has several positions (channels, steps of a sequence), it is their mean.
 
     Args:
         model: a trained model.
@@ -98,7 +107,7 @@ class Read:
 
 
 def reads(graph: UnitGraph, tensor: str) -> Read | None:
-    """Where this tensor reads units; None where it reads none, those of several groups, or units inside blocks."""
+    """Where this tensor reads units; None if it reads none, units of several groups, or units inside blocks."""
     found = [
         Read(tensor, axis, group)
         for name, axis in graph.incoming
@@ -129,7 +138,7 @@ def _readers(model: nn.Module, graph: UnitGraph) -> Iterator[tuple[nn.Module, Re
 
 
 def _shown(model: nn.Module, batches: Iterable[Inputs], looks: Iterable[tuple[nn.Module, Look]]) -> Iterator[Inputs]:
-    """Show the batches to the model, one after the other, while layers are looked at; each, when it has passed."""
+    """Run the model on each batch while hooks watch its layers; yields each batch afterwards."""
     hooks = [layer.register_forward_pre_hook(look) for layer, look in looks]
     try:
         with at_rest(model):
@@ -144,7 +153,7 @@ def _shown(model: nn.Module, batches: Iterable[Inputs], looks: Iterable[tuple[nn
 def _by_unit(layer: nn.Module, inputs: tuple[Any, ...], steps: Tensor) -> Tensor | None:
     """What a layer reads: … × units × steps of a unit; a convolution's channels lie before its space.
 
-    None where it was called by keyword, or is a convolution whose channels are read in parts.
+    None if it was called by keyword, or is a grouped convolution.
     """
     if not inputs:
         return None
@@ -159,7 +168,7 @@ def _length(batch: Inputs) -> int:
 
 
 class _Sums:
-    """Sums over what one layer reads: of each unit, and of the products of two."""
+    """Sums over what one layer reads: sums of each unit, and of the products of every two."""
 
     def __init__(self, steps: Tensor) -> None:
         """Of units whose steps along the layer's inputs are these: units × steps of a unit."""
@@ -169,7 +178,7 @@ class _Sums:
         self.second = torch.zeros(len(steps), len(steps), dtype=torch.float64)
 
     def add(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """Take in what the layer is about to read."""
+        """Add what the layer is about to read."""
         seen = _by_unit(layer, inputs, self.steps)
         if seen is not None:
             units = seen.double().cpu().movedim(-2, 0).flatten(1)
@@ -178,13 +187,13 @@ class _Sums:
             self.second += units @ units.T
 
     def covariance(self, name: str) -> Tensor:
-        """Of all that was taken in."""
+        """The covariance of everything added so far: units × units."""
         mean = self.first / self.count
         return _finite(self.second / self.count - torch.outer(mean, mean), f"what {name!r} reads")
 
 
 class _First:
-    """What one layer sees of each unit when it is first called on a batch, batch by batch."""
+    """What one layer reads of each unit at its first call on each batch."""
 
     def __init__(self, steps: Tensor) -> None:
         """Of units whose steps along the layer's inputs are these: units × steps of a unit."""
@@ -194,13 +203,13 @@ class _First:
         self.complete = True
 
     def see(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """Take in what the layer is about to read, unless it has been called on this batch before."""
+        """Keep what the layer is about to read, unless it was called on this batch before."""
         seen = _by_unit(layer, inputs, self.steps) if self.now is None else None
         if seen is not None and seen.dim() > 2:
             self.now = seen.float().movedim(-2, 1).flatten(2).mean(2).cpu()
 
     def end(self, samples: int) -> None:
-        """The batch, of so many samples, has passed."""
+        """End the batch, which had this many samples."""
         if self.now is None or len(self.now) != samples:
             self.complete = False
         else:
@@ -208,8 +217,8 @@ class _First:
         self.now = None
 
     def whole(self, group: str) -> Tensor:
-        """Of all samples."""
-        return _finite(torch.cat(self.parts), f"what is read of group {group!r}")
+        """The values of all samples: samples × units."""
+        return _finite(torch.cat(self.parts), f"what a layer reads of group {group!r}")
 
 
 def _finite(values: Tensor, what: str) -> Tensor:

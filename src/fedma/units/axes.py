@@ -1,47 +1,52 @@
 """Symbols for the axes of tensors: a small algebra of leaves, products and concatenations.
 
-A **leaf** is a run of units of which nothing more is known. A **symbol** is what one axis of one tensor carries: a
+A **leaf** is a run of units about which nothing more is known. A **symbol** is what one axis of one tensor carries: a
 concatenation of segments, each a product of leaves (outermost first). A leaf that turns out to be composed is *bound*
-to such an expression, so whatever is learnt about one tensor is at once known of all that share its leaves.
+to such an expression. So a fact learnt about one tensor holds at once for all tensors that share its leaves.
 
     leaf(6)                     ┄ six units
     product(leaf(2), leaf(3))   ┄ two blocks of three
     concat(leaf(4), leaf(2))    ┄ four units, then two others
 
-Everything that a rule can say comes down to five verbs: `unify` two symbols (their units are the same, in the same
-order), `split` one into consecutive parts, `factor` one into nested blocks, `pin` one (its units must stay in place),
-and `hold` one (its number of units must stay). Where two expressions cannot be aligned both are pinned: freedom is
-lost, never soundness. A leaf is bound only to leaves smaller than itself, or to one other leaf of its size, so no
-expression can come to contain itself.
+Rules have five verbs:
+
+- `unify` two symbols: their units are the same, in the same order;
+- `split` a symbol into consecutive parts;
+- `factor` a symbol into nested blocks;
+- `pin` a symbol: its units must stay in place;
+- `hold` a symbol: its number of units must stay.
+
+If two expressions cannot be aligned, both are pinned: freedom is lost, never soundness. A leaf is bound only to smaller
+leaves, or to one other leaf of its size. So no expression can contain itself.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-Source = tuple[str, int]
+TensorAxis = tuple[str, int]
 """One axis of one of the model's own tensors: (name, axis)."""
 
 BAKED = "number of blocks, or their size, fixed by a view"
-"""Why a group is taken not to grow until it is tried."""
+"""Why a group counts as unable to grow until growth is tried."""
 MISALIGNED = "blocks of different sizes"
 """Why units stay in place whose blocks overlap."""
 
 
 class Misfit(Exception):
-    """Two symbols of different sizes were to be unified: a rule has misread its operation."""
+    """A rule tried to unify two symbols of different sizes: it has misread its operation."""
 
 
 @dataclass(eq=False)
 class Leaf:
-    """Units of which nothing more is known, until the leaf is bound to an expression of smaller leaves.
+    """Units about which nothing more is known, until the leaf is bound to an expression of smaller leaves.
 
     Attributes:
         size: number of units.
-        pinned: why they must stay in place; empty while they are free.
+        pinned: why the units must stay in place; empty while they are free.
         held: why their number must stay (a normalisation over them, say); empty while it may grow.
         hint: a word for their name ("heads").
-        bound: what the leaf turned out to be.
+        bound: the expression that the leaf turned out to be.
     """
 
     size: int
@@ -57,10 +62,10 @@ Segments = tuple[Segment, ...]
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """What one axis of a tensor carries; `sources` are the parameter axes it is a view of."""
+    """What one axis of a tensor carries. `sources` are the parameter axes of which it is a view."""
 
     segments: Segments
-    sources: frozenset[Source] = field(default=frozenset())
+    sources: frozenset[TensorAxis] = field(default=frozenset())
 
     @property
     def size(self) -> int:
@@ -68,8 +73,8 @@ class Symbol:
         return sum(_size(segment) for segment in self.segments)
 
 
-def leaf(size: int, *, pinned: str = "", held: str = "", sources: Iterable[Source] = ()) -> Symbol:
-    """A symbol of its own for an axis of this length."""
+def leaf(size: int, *, pinned: str = "", held: str = "", sources: Iterable[TensorAxis] = ()) -> Symbol:
+    """A new symbol for an axis of this length: a single leaf."""
     return Symbol(((Leaf(size, pinned=pinned, held=held),),), frozenset(sources))
 
 
@@ -81,7 +86,7 @@ def product(*symbols: Symbol) -> Symbol:
 
 
 def concat(*symbols: Symbol) -> Symbol:
-    """One after the other: the axis that concatenating along these axes gives."""
+    """Consecutive parts: the axis that concatenating along these axes gives."""
     parts = [symbol for symbol in symbols if symbol.size] or symbols[:1]
     return Symbol(tuple(segment for symbol in parts for segment in symbol.segments), _sources(symbols))
 
@@ -115,7 +120,7 @@ def factor(symbol: Symbol, sizes: Sequence[int]) -> list[Symbol]:
 
 
 def pin(symbol: Symbol, why: str) -> None:
-    """The units of this axis must stay in place; the first reason given is kept."""
+    """The units of this axis must stay in place. The first reason given is kept."""
     for unit in leaves(symbol):
         unit.pinned = unit.pinned or why
 
@@ -127,7 +132,7 @@ def hold(symbol: Symbol, why: str) -> None:
 
 
 def hint(symbol: Symbol, *words: str) -> None:
-    """Words for the names of an axis's leaves, outermost first; those beyond the words get none."""
+    """Words for the names of an axis's leaves, outermost first. Leaves beyond the words get none."""
     for unit, word in zip(leaves(symbol), words, strict=False):
         unit.hint = unit.hint or word
 
@@ -166,7 +171,7 @@ def _expanded(segments: Segments) -> Segments:
 
 
 def _settled(segment: Segment) -> bool:
-    """Whether nothing more is known of the product than what it says."""
+    """Whether all leaves of the product are unbound."""
     if len(segment) == 1:
         return segment[0].bound is None
     return all(unit.bound is None and unit.size != 1 for unit in segment)
@@ -178,7 +183,7 @@ def _trimmed(segment: Segment) -> Sequence[Leaf]:
 
 
 def _root(unit: Leaf) -> Leaf:
-    """The leaf that stands for this one: the last of those that are bound to just one other, each of them told."""
+    """The last leaf in the chain of leaves each bound to a single other. All leaves on the way are bound to it."""
     passed = []
     while unit.bound is not None and len(unit.bound) == len(unit.bound[0]) == 1:
         passed.append(unit)
@@ -237,7 +242,7 @@ def _step(left: list[Segment], right: list[Segment]) -> None:
 
 
 def _next(stack: list[Segment]) -> Segment:
-    """Take the first segment off, as it is known by now."""
+    """Take the first segment off the stack, fully resolved."""
     first, *others = resolve((stack.pop(),))
     stack.extend(reversed(others))
     return first
@@ -278,7 +283,7 @@ def _cut(segment: Segment, length: int) -> bool:
 
 
 def _bind(unit: Leaf, segments: Segments) -> None:
-    """The unbound leaf turned out to be this expression of unbound leaves, which inherits what is known of it."""
+    """Bind the unbound leaf to this expression of unbound leaves, which inherits what is known about it."""
     for part in (part for segment in segments for part in segment):
         part.pinned = part.pinned or unit.pinned
         part.held = part.held or unit.held
@@ -310,5 +315,5 @@ def _pin_all(segments: Segments, why: str) -> None:
             unit.pinned = unit.pinned or why
 
 
-def _sources(symbols: Iterable[Symbol]) -> frozenset[Source]:
+def _sources(symbols: Iterable[Symbol]) -> frozenset[TensorAxis]:
     return frozenset().union(*(symbol.sources for symbol in symbols))

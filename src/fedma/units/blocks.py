@@ -9,10 +9,11 @@ from fedma.units.values import Symbols
 
 
 def inside(tracer: Tracer, found: Sequence[Leaf]) -> dict[Leaf, tuple[Leaf, ...]]:
-    """For every group, the groups inside whose blocks its units may be ordered separately, outermost first.
+    """For every group, the groups in whose blocks its units may be ordered separately, outermost first.
 
-    Units may be ordered separately in each block where every tensor that carries them says, entry by entry, which block
-    it is, and no operation mixes blocks while it carries the units along, or lets the units of two blocks meet.
+    Units may be ordered separately in each block under two conditions. Every tensor that carries them must show, entry
+    by entry, which block it is. And no operation may mix blocks while it passes the units through, or let units of two
+    blocks meet.
     """
     wanted = set(found)
     around: dict[Leaf, set[Leaf]] = {}
@@ -31,13 +32,13 @@ def inside(tracer: Tracer, found: Sequence[Leaf]) -> dict[Leaf, tuple[Leaf, ...]
 
 
 def _kinds(tracer: Tracer) -> Iterable[Symbols]:
-    """The symbols of every value, those that say the same only once."""
+    """The symbols of all values, without repetitions."""
     settled = (value.symbols for value in tracer.seen if value.settled)
     return {tuple(id(symbol.segments) for symbol in symbols): symbols for symbols in settled}.values()
 
 
 def _contexts(symbols: Symbols, wanted: set[Leaf]) -> Iterable[tuple[Leaf, set[Leaf]]]:
-    """For every occurrence of a group in a tensor, the groups that tell its block there."""
+    """For every occurrence of a group in a tensor, the groups that show its block there."""
     axes = [resolve(symbol.segments) for symbol in symbols]
     everywhere = [_everywhere(axis) for axis in axes]
     for a, axis in enumerate(axes):
@@ -55,7 +56,7 @@ def _everywhere(axis: Sequence[Segment]) -> set[Leaf]:
 
 
 def _ordered(found: Sequence[Leaf], around: dict[Leaf, set[Leaf]]) -> dict[Leaf, tuple[Leaf, ...]]:
-    """Of two groups that could each be the block of the other, the one that appears first is."""
+    """If two groups could each be the block of the other, the group that appears first is the block."""
     rank = {unit: k for k, unit in enumerate(found)}
     result: dict[Leaf, tuple[Leaf, ...]] = {}
     for unit in found:

@@ -1,4 +1,4 @@
-"""One operation as its rule sees it."""
+"""One operation, as its rule sees it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ class Mix:
 
 
 class NoRule(Exception):
-    """Nothing is known of an operation, or of this way to call it."""
+    """There is no rule for an operation, or for this way to call it."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operation as its rule sees it.
+    """One operation, as its rule sees it.
 
     Attributes:
         name: of the operation, without overload ("linear", "mylib::op").
         where: path of the module that calls it.
-        args: every argument of its schema by name, defaults included, with `Value`s for tensors.
-        shapes: of its results; None for a result that is no tensor.
+        args: every argument of its schema by name, including defaults, with `Value`s for tensors.
+        shapes: the shapes of its results; None for a result that is no tensor.
         tracer: where facts about several axes are noted.
     """
 
@@ -45,7 +45,7 @@ class Call:
         return self.args[name]
 
     def get(self, *names: str) -> Any:
-        """The first argument of these names that there is, or None."""
+        """The first argument present under one of these names, or None."""
         return next((self.args[name] for name in names if self.args.get(name) is not None), None)
 
     @property
@@ -59,7 +59,7 @@ class Call:
         return values_in(self.args)
 
     def fresh(self, *sizes: int) -> Symbols:
-        """Symbols that nothing is known of."""
+        """New symbols, about which nothing is known."""
         return tuple(leaf(size) for size in sizes)
 
     def fixed(self, shape: Iterable[int], why: str) -> Symbols:
@@ -67,7 +67,7 @@ class Call:
         return tuple(leaf(size, pinned=why) for size in shape)
 
     def broadcast(self, shape: Sequence[int], *operands: Sequence[Symbol]) -> Symbols:
-        """Operands broadcast to a shape: axes of one length carry the same units, an axis of length one none."""
+        """Broadcast operands to a shape: axes of equal length carry the same units, an axis of length one none."""
         result: list[Symbol | None] = [None] * len(shape)
         for symbols in operands:
             for axis, symbol in enumerate(symbols, start=len(shape) - len(symbols)):
@@ -78,28 +78,41 @@ class Call:
                     raise Misfit(f"{self.name}: an axis of length {symbol.size} does not broadcast to {shape[axis]}")
         return tuple(leaf(n) if symbol is None else symbol for n, symbol in zip(shape, result, strict=True))
 
+    def slid(self, positions: Sequence[Symbol], kernel: int | Sequence[int], shape: Sequence[int]) -> Symbols:
+        """What axes become along which a window slides: they stay in place, unless it shows each position alone."""
+        made = []
+        for axis, (symbol, length) in enumerate(zip(positions, shape, strict=True)):
+            stride, padding, more = (
+                _at(self.args.get(name) or 0, axis) for name in ("stride", "padding", "output_padding")
+            )
+            alone = _at(kernel, axis) == 1 and stride in (0, 1) and padding in (0, "valid", "same") and more == 0
+            if not alone:
+                pin(symbol, "position")
+            made.append(symbol if alone else leaf(length, pinned="position"))
+        return tuple(made)
+
     def reads(self, weight: Value, axis: int) -> None:
-        """The operation sums over this axis of a weight."""
+        """Note that the operation sums over this axis of a weight."""
         if weight.weight:
             self.tracer.incoming |= weight[axis].sources
 
     def makes(self, weight: Value, axis: int) -> None:
-        """The operation makes units of this axis of a weight, whatever else it is used for."""
+        """Note that this axis of a weight makes units, even if it is used otherwise too."""
         if weight.weight:
             self.tracer.outgoing |= weight[axis].sources
 
     def mix(self, over: Iterable[Symbol], across: Iterable[Symbol]) -> None:
-        """The operation mixes some units while it carries others along."""
+        """Note that the operation mixes some units while it passes others through."""
         self.tracer.mixes.append(Mix(tuple(over), tuple(across)))
 
     def appear(self, *symbols: Symbol) -> None:
-        """Units that appear inside the operation, in this order."""
+        """Note units that appear inside the operation, in this order."""
         self.tracer.note(Value(symbols))
 
     def keeps_statistics(self, mean: Value | None, variance: Value | None) -> None:
-        """The operation normalises by running statistics held in these buffers."""
+        """Note that the operation normalises by running statistics in these buffers."""
         if mean is not None and variance is not None:
-            names = [next(iter(value[0].sources), ("", 0))[0] for value in (mean, variance)]
+            names = [min(value[0].sources, default=("", 0))[0] for value in (mean, variance)]
             if all(names) and tuple(names) not in self.tracer.statistics:
                 self.tracer.statistics.append((names[0], names[1]))
 
@@ -109,7 +122,7 @@ class Call:
             pin(symbol, why)
 
     def expose(self, value: Value, why: str) -> None:
-        """Everything in a tensor's memory stays in place, what the tensor itself does not show included."""
+        """Everything in a tensor's memory stays in place, including what the tensor itself does not show."""
         self.pin(value.symbols, why)
         value.memory.pin(why)
 
@@ -119,5 +132,10 @@ class Call:
             hold(symbol, why)
 
     def hint(self, symbol: Symbol, *words: str) -> None:
-        """Words for the names of these units, outermost first."""
+        """Suggest words for the names of these units, outermost first."""
         hint(symbol, *words)
+
+
+def _at(setting: Any, axis: int) -> Any:
+    """What a setting is for one axis; one number may stand for all."""
+    return setting[axis if len(setting) > 1 else 0] if isinstance(setting, list | tuple) else setting

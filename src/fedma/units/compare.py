@@ -1,9 +1,9 @@
-"""Whether two models compute the same: their operations are numbered alike where they are alike.
+"""Whether two models compute the same: equal operations on equal values get equal numbers.
 
-A value's number stands for how it is made: the operation, its arguments, and the numbers of what it reads. Weights and
-inputs are numbered by name, constants by their entries. Two transcripts whose outputs have the same numbers compute the
-same function, in whatever order. What changes no entry (views to the same shape, copies, dropout at rest) has no number
-of its own.
+A value's number stands for how it is made: the operation, its arguments, and the numbers of the values that it reads.
+Weights and inputs are numbered by name, constants by their entries. If the outputs of two transcripts have the same
+numbers, they compute the same function, in whatever order. Operations that change no entry (views to the same shape,
+copies, dropout at rest) have no number of their own.
 """
 
 import math
@@ -17,35 +17,35 @@ from torch import Tensor
 from fedma.units.transcript import Constant, Given, Line, Ref, Result, Transcript, Value, refs_in
 
 SAME = frozenset({"detach", "alias", "clone", "lift_fresh", "lift_fresh_copy", "contiguous", "positive", "_to_copy"})
-"""Operations that change nothing, if the dtype stays."""
+"""Operations that change nothing unless they change the dtype."""
 RESHAPES = frozenset({"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "_reshape_alias"})
 """Operations that keep the entries in their order."""
 ORDERS = frozenset({"t", "transpose", "permute"})
 """Operations that change the order of axes."""
 COMMUTES = frozenset({"add", "mul"})
-"""Operations whose two operands may change places."""
-SILENT = frozenset({"memory_format", "device", "layout", "pin_memory", "non_blocking", "generator", "dtype", "copy"})
-"""Arguments that say where and how a result lies, not what it is; its dtype is compared as such."""
+"""Operations whose two operands may be swapped."""
+VALUELESS = frozenset({"memory_format", "device", "layout", "pin_memory", "non_blocking", "generator", "dtype", "copy"})
+"""Arguments that affect how a result is stored, not its values; dtypes are compared separately."""
 SIZES = frozenset(
     {"size", "sizes", "normalized_shape", "split_size", "split_sizes", "C", "N", "HxW", "shape"}
     | {"start", "end", "length", "held", "read", "at"}
 )
-"""Arguments that follow the models' widths."""
+"""Arguments that depend on the models' widths."""
 IDLE = {
     "native_batch_norm": ("momentum", "training"),
     "_native_batch_norm_legit": ("momentum", "training"),
     "cudnn_batch_norm": ("exponential_average_factor", "training"),
     "native_dropout": ("p", "train"),
 }
-"""Arguments that act in training alone, and the one that says whether it is training."""
+"""Arguments that act in training only, and the argument that says whether it is training."""
 GRADIENTS = frozenset({("embedding", "padding_idx"), ("embedding", "scale_grad_by_freq"), ("embedding", "sparse")})
-"""Arguments that act on gradients alone."""
+"""Arguments that affect gradients only."""
 CLOSE = {torch.float64: 1e-12, torch.float32: 1e-6}
-"""How far constants may differ, in terms of the largest entry: tables may be computed in other ways."""
+"""How far constants may differ, relative to the largest entry: tables may be computed in several ways."""
 
 
 class Numbers:
-    """Numbers for whatever is alike, handed out once."""
+    """Numbers for keys: equal keys have equal numbers."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, int] = {}
@@ -53,7 +53,7 @@ class Numbers:
         self._last = 0
 
     def of(self, *keys: Hashable) -> int:
-        """The number of the first of these keys that has one, else a new one; all keys have it afterwards."""
+        """The number of the first of these keys that has one, else a new number. All keys get it."""
         found = next((self._known[key] for key in keys if key in self._known), None)
         number = self._new() if found is None else found
         for key in keys:
@@ -61,9 +61,9 @@ class Numbers:
         return number
 
     def constant(self, tensor: Tensor, *, loose: bool) -> int:
-        """The number of a constant: that of another one if their entries are equal, up to rounding.
+        """The number of a constant. Constants with equal entries, up to rounding, share a number.
 
-        Args: `loose` lets constants of one number everywhere have unlike sizes.
+        Args: `loose` lets uniform constants differ in size.
         """
         if tensor.numel() == 1 and tensor.dim() == 0:
             return self.of(("number", _plain(tensor.item())))
@@ -82,7 +82,7 @@ class Numbers:
 
 
 def gap(first: Tensor, second: Tensor) -> float:
-    """The largest difference between entries, in terms of the largest finite one; infinite where one is not finite."""
+    """The largest difference of entries, relative to the largest finite entry; infinite if one is not finite."""
     first, second = dense(first), dense(second)
     if torch.equal(first, second):
         return 0.0
@@ -109,10 +109,10 @@ def _is_strided(tensor: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Difference:
-    """The first value of each of two transcripts that the other has not; None where it has all.
+    """For each of two transcripts, its first value that the other lacks; None if the other has all.
 
     Attributes:
-        numbers: of the other's values.
+        numbers: the numbers of the second transcript's values.
     """
 
     first: int | None
@@ -121,11 +121,11 @@ class Difference:
 
 
 class Code:
-    """What a model computes, with which others are compared.
+    """What a model computes. Other models are compared with it.
 
     Args:
-        script: of the model.
-        loose: whether the others may have other widths.
+        script: the model's transcript.
+        loose: whether other models may have other widths.
     """
 
     def __init__(self, script: Transcript, *, loose: bool = False) -> None:
@@ -134,14 +134,14 @@ class Code:
         self.numbers = self.numbered(script, {})
 
     def numbered(self, script: Transcript, same: Mapping[int, int]) -> list[int]:
-        """A number for each value of a transcript.
+        """The number of each value of a transcript.
 
-        Args: `same` gives values the numbers that they have by decree.
+        Args: `same` gives some values their numbers in advance.
         """
         return _Numbering(script, self._numbers, loose=self.loose, same=same).run()
 
     def difference(self, other: Transcript, same: Mapping[int, int]) -> Difference | None:
-        """Where another transcript first departs from this one; None where it gives the same outputs."""
+        """Where another transcript first departs from this one; None if their outputs are the same."""
         numbers = self.numbered(other, same)
         if _outputs(self.script, self.numbers) == _outputs(other, numbers):
             return None
@@ -158,7 +158,7 @@ def _outputs(script: Transcript, numbers: Sequence[int]) -> list[Hashable]:
 
 
 def live(script: Transcript) -> set[int]:
-    """The values that the outputs depend on."""
+    """The values on which the outputs depend."""
     found: set[int] = set()
     waiting = [ref.number for ref in refs_in(script.outputs)]
     while waiting:
@@ -172,7 +172,7 @@ def live(script: Transcript) -> set[int]:
 
 
 def _made(script: Transcript, numbers: Sequence[int]) -> dict[int, int]:
-    """The numbers of the values that operations compute and that count, in order, each with its first value."""
+    """The numbers of computed values on which the outputs depend, in order, each with its first value."""
     found: dict[int, int] = {}
     for position in sorted(live(script)):
         value = script.values[position]
@@ -182,7 +182,7 @@ def _made(script: Transcript, numbers: Sequence[int]) -> dict[int, int]:
 
 
 class _Numbering:
-    """Numbers for the values of one transcript."""
+    """Gives numbers to the values of one transcript."""
 
     def __init__(self, script: Transcript, numbers: Numbers, *, loose: bool, same: Mapping[int, int]) -> None:
         self.script, self.numbers, self.loose, self.same = script, numbers, loose, same
@@ -206,7 +206,7 @@ class _Numbering:
         return self._operation(line, value)
 
     def _source(self, line: Line) -> Ref | None:
-        """The one value that an operation works on; None where it works on several."""
+        """The only value on which an operation works; None if it works on several."""
         if line.name == "cat":
             parts = [part for part in line.args["tensors"] if not self._is_empty(part)]
             return parts[0] if len(parts) == 1 else None
@@ -218,7 +218,7 @@ class _Numbering:
         return isinstance(value, Constant) and value.tensor.numel() == 0
 
     def _unchanged(self, line: Line, source: Ref, value: Result) -> int | None:
-        """The number of a result that is its source in another form, None where it is more than that."""
+        """The number of a result that only rearranges its source; None if it does more."""
         number = self.found[source.number]
         old = _facts(self.script.values[source.number])
         if old is None:
@@ -237,7 +237,7 @@ class _Numbering:
         return None
 
     def _reshaped(self, number: int, old: tuple[int, ...], new: tuple[int, ...]) -> int:
-        """The entries of a value in another shape: that of the value it was reshaped from, and of no other between."""
+        """The number of a value in another shape. Shapes in between do not count."""
         kind, base, shape = self.bases.get(number, ("", number, old))
         if kind != "reshape":
             base, shape = number, old
@@ -248,7 +248,7 @@ class _Numbering:
         return made
 
     def _ordered(self, number: int, order: tuple[int, ...]) -> int:
-        """A value with its axes in another order."""
+        """The number of a value with its axes in another order."""
         kind, base, before = self.bases.get(number, ("", number, None))
         if kind == "order":
             number, order = base, tuple(before[axis] for axis in order)
@@ -267,14 +267,14 @@ class _Numbering:
         return self.numbers.of((line.name, tuple(sorted(args.items())), value.place, shape, value.dtype))
 
     def _counts(self, line: Line, name: str) -> bool:
-        """Whether an argument says what the result is."""
-        if name in SILENT or (line.name, name) in GRADIENTS or (self.loose and name in SIZES):
+        """Whether an argument affects the result."""
+        if name in VALUELESS or (line.name, name) in GRADIENTS or (self.loose and name in SIZES):
             return False
         idle, training = IDLE.get(line.name, ("", ""))
         return name != idle or bool(line.args.get(training))
 
     def _argument(self, arg: Any) -> Hashable:
-        """An argument as part of a key."""
+        """The form of an argument that serves as part of a key."""
         if isinstance(arg, Ref):
             value = self.script.values[arg.number]
             if isinstance(value, Constant) and value.tensor.dim() == 0:
@@ -286,7 +286,7 @@ class _Numbering:
 
 
 def _plain(leaf: Any) -> Hashable:
-    """A leaf by which two can be compared: equal numbers are alike whatever their type."""
+    """A comparable form of a leaf: equal numbers are equal whatever their type."""
     if isinstance(leaf, float) and math.isnan(leaf):
         return "nan"
     if isinstance(leaf, bool | int | float | complex | str | torch.dtype) or leaf is None:
@@ -299,7 +299,7 @@ def _facts(value: Value) -> tuple[tuple[int, ...], torch.dtype] | None:
 
 
 def _order(line: Line, axes: int) -> tuple[int, ...]:
-    """The order of axes that a line makes."""
+    """The order of axes after a line."""
     if line.name == "permute":
         return tuple(axis % axes for axis in line.args["dims"])
     order = list(range(axes))

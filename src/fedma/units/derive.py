@@ -1,4 +1,4 @@
-"""From what a forward pass said to a unit graph."""
+"""From the facts that a tracer collected to a unit graph."""
 
 import re
 import warnings
@@ -11,17 +11,17 @@ from torch import nn
 from fedma.errors import GraphError, PinnedWarning
 from fedma.units import blocks, export, record
 from fedma.units.axes import Leaf, Symbol, leaves, pin, resolve
-from fedma.units.graph import SINGLE, UNUSED, Group, UnitGraph
+from fedma.units.graph import SINGLE, UNINDEXED, UNUSED, Group, UnitGraph
 from fedma.units.inputs import Inputs
 from fedma.units.layout import Axis, Factor
 from fedma.units.tracer import Tracer
 
 FRONT_ENDS: dict[str, Callable[[nn.Module, Inputs], Tracer]] = {"record": record.trace, "export": export.trace}
-"""In the order in which they are tried: a recording is quick; an exported graph, with layers whole, settles doubts."""
+"""In the order in which they are tried: recording is fast; export keeps layers whole, which settles doubts."""
 
 
 def derive(model: nn.Module, inputs: Inputs, *, front_end: str | None = None) -> UnitGraph:
-    """The unit graph of a model, by one front end or by the first that leaves no doubt."""
+    """The unit graph of a model, by the front end named, or by the first that leaves no doubt."""
     return graph_of(_traced(model, inputs, front_end), {name for name, _ in model.named_parameters()})
 
 
@@ -80,7 +80,7 @@ def graph_of(tracer: Tracer, parameters: set[str]) -> UnitGraph:
 
 
 def _of_unused(names: list[str]) -> str:
-    """A branch, or a part for training only, that was not seen may read units that are taken to be free."""
+    """Warn of unused parameters: a branch that did not run may read units that seem free."""
     return (
         f"{len(names)} parameters are {UNUSED} on these inputs, in evaluation mode ({', '.join(names[:3])}"
         f"{', …' if len(names) > 3 else ''}): they stay in place, and where training or other inputs use them "
@@ -89,7 +89,7 @@ def _of_unused(names: list[str]) -> str:
 
 
 def _in_order(tracer: Tracer) -> list[str]:
-    """The model's tensors in order of first use; one that is never used follows the others of its module."""
+    """The model's tensors in order of first use. An unused tensor follows the others of its module."""
     first = {name: number for number, name in enumerate(tracer.used)}
     last = {name.rpartition(".")[0]: number for name, number in first.items()}
     return sorted(tracer.owned, key=lambda name: first.get(name, last.get(name.rpartition(".")[0], len(first))))
@@ -112,7 +112,7 @@ def _pin_strays(tracer: Tracer, parameters: set[str]) -> None:
         for symbol in tracer.owned[name].symbols:
             for unit in leaves(symbol):
                 if unit not in indexed:
-                    unit.pinned = unit.pinned or "indexes no parameter"
+                    unit.pinned = unit.pinned or UNINDEXED
     for value in tracer.seen:
         for symbol in value.symbols if value.settled else ():
             resolve(symbol.segments)
@@ -121,8 +121,8 @@ def _pin_strays(tracer: Tracer, parameters: set[str]) -> None:
 def _free(tracer: Tracer) -> list[Leaf]:
     """The leaves that become groups, in order of their first appearance in an activation.
 
-    Units that reach no activation and are not summed over in making one are beyond what these inputs use (positions
-    further on than the example is long): they stay.
+    Some units reach no activation, and no activation sums over them: these inputs do not use them (positions beyond the
+    length of the example). They stay in place.
     """
     indexed = {
         unit: None
@@ -137,7 +137,7 @@ def _free(tracer: Tracer) -> list[Leaf]:
 
 
 def _names(tracer: Tracer, found: Iterable[Leaf]) -> dict[Leaf, str]:
-    """A name for every group: of the module (or parameter) that makes its units, made unique."""
+    """A unique name for every group: the path of the module or parameter that makes its units."""
     makers = _makers(tracer)
     plain = {unit: _title(makers[unit], unit.hint) for unit in found}
     taken: Counter[str] = Counter()
@@ -149,7 +149,7 @@ def _names(tracer: Tracer, found: Iterable[Leaf]) -> dict[Leaf, str]:
 
 
 def _makers(tracer: Tracer) -> dict[Leaf, str]:
-    """The first parameter that makes each unit; of units that nothing makes, the first that reads them."""
+    """For each group, the first parameter that makes its units; if none makes them, the first that reads them."""
     read_only = tracer.incoming - tracer.outgoing
     axes = [
         (name, symbol, (name, axis) in read_only)
@@ -164,7 +164,7 @@ def _makers(tracer: Tracer) -> dict[Leaf, str]:
 
 
 MAKERS = re.compile(r"weight|bias|(?:weight|bias)_(?:ih|hh|g|v)")
-"""Last names of parameters that stand for their whole module."""
+"""Last parts of the names of parameters that give their module's name to a group."""
 CELLS = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)_l(\d+)(_reverse)?")
 
 
@@ -182,7 +182,7 @@ def _title(parameter: str, hint: str) -> str:
 
 
 def _layout(symbol: Symbol, names: dict[Leaf, str]) -> Axis:
-    """The symbol as data: fixed neighbours melt into one."""
+    """The symbol as data, with neighbouring fixed parts joined."""
     axis: list[tuple[Factor, ...]] = []
     for segment in resolve(symbol.segments):
         factors: list[Factor] = []
@@ -200,6 +200,6 @@ def _layout(symbol: Symbol, names: dict[Leaf, str]) -> Axis:
 
 
 def _why_fixed(symbol: Symbol, names: dict[Leaf, str]) -> str:
-    """Why a part of an axis stays in place; empty where all of it moves."""
+    """Why a part of an axis stays in place; empty if all of it moves."""
     reasons = [unit.pinned or (SINGLE if unit.size == 1 else UNUSED) for unit in leaves(symbol) if unit not in names]
     return next((why for why in reasons if why != "output"), reasons[0] if reasons else "")

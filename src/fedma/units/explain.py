@@ -1,4 +1,4 @@
-"""Where two models begin to compute different things, in words."""
+"""Describes in words where two models begin to compute different things."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ from fedma.units.compare import SIZES, Difference, dense, gap
 from fedma.units.transcript import Constant, Given, Line, Ref, Transcript
 
 SHORT = 8
-"""Constants of at most so many entries are written out."""
+"""Constants of at most this many entries are written out."""
 MODES = frozenset({"training", "p", "inplace", "dropout", "drop_prob"})
-"""Attributes that do not act at rest."""
+"""Attributes without effect in evaluation mode."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Side:
 
     Attributes:
         name: what to call it, such as "model 0".
-        model: whose attributes may tell more.
-        script: what it computes.
-        numbers: of its values, the same where both models have the same.
+        model: the model; its attributes may explain the difference.
+        script: its transcript.
+        numbers: the numbers of its values; values that both models compute have equal numbers.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Side:
 
 
 def explained(first: Side, other: Side, found: Difference) -> str:
-    """What two models do otherwise, and where."""
+    """What two models do differently, and where."""
     one = None if found.first is None else first.script.line(found.first)
     two = None if found.other is None else other.script.line(found.other)
     if one is not None and two is not None:
@@ -48,12 +48,12 @@ def explained(first: Side, other: Side, found: Difference) -> str:
 
 
 def _alone(does: Side, line: Line, lacks: Side) -> str:
-    """An operation of one model alone."""
+    """Describe an operation that only one model runs."""
     return f"{does.name} computes {_call(does.script, line)} in {_place(line)}, and {lacks.name} does not"
 
 
 def _operations(first: Side, one: Line, other: Side, two: Line) -> str:
-    """Two operations where the other model has another one."""
+    """Describe two operations at the same point that differ."""
     return f"{first.name} computes {_call(first.script, one)}, {other.name} {_call(other.script, two)}"
 
 
@@ -68,7 +68,7 @@ def _places(first: Side, one: Line, other: Side, two: Line) -> str:
 
 
 def _outputs(first: Side, other: Side) -> str:
-    """Outputs that are made of the same values, and are others all the same."""
+    """Describe outputs that differ although they contain the same values."""
     if len(first.script.outputs) != len(other.script.outputs):
         return f"{first.name} gives {len(first.script.outputs)} outputs, {other.name} {len(other.script.outputs)}"
     for place, (one, two) in enumerate(zip(first.script.outputs, other.script.outputs, strict=True)):
@@ -79,7 +79,7 @@ def _outputs(first: Side, other: Side) -> str:
 
 
 def _arguments(first: Side, one: Line, other: Side, two: Line) -> str:
-    """What the same operation is given otherwise."""
+    """Describe the arguments in which two calls of one operation differ."""
     for name in sorted(one.args, key=lambda name: name in SIZES):
         a, b = one.args[name], two.args.get(name)
         if isinstance(a, Ref) and isinstance(b, Ref) and first.numbers[a.number] == other.numbers[b.number]:
@@ -91,7 +91,7 @@ def _arguments(first: Side, one: Line, other: Side, two: Line) -> str:
 
 
 def _entries(first: Side, a: Any, other: Side, b: Any) -> tuple[str, str] | None:
-    """Two constants of one shape, told by the entry that differs most; None for anything else."""
+    """Describe two constants of one shape by the entry that differs most; None for anything else."""
     one, two = (_held(side.script, arg) for side, arg in ((first, a), (other, b)))
     if one is None or two is None or one.shape != two.shape or not one.dim() or one.is_complex() or not gap(one, two):
         return None
@@ -108,7 +108,7 @@ def _held(script: Transcript, arg: Any) -> Tensor | None:
 
 
 def _call(script: Transcript, line: Line) -> str:
-    """An operation with the values it works on."""
+    """Describe an operation with the values on which it works."""
     told = [f"{name} = {_described(script, arg)}" for name, arg in line.args.items() if _says_something(arg)]
     return f"{line.name} ({'; '.join(told[:3])})" if told else line.name
 
@@ -118,7 +118,7 @@ def _says_something(arg: Any) -> bool:
 
 
 def _described(script: Transcript, arg: Any) -> str:
-    """An argument in words."""
+    """Describe an argument."""
     if isinstance(arg, list | tuple):
         return f"[{', '.join(_described(script, each) for each in arg)}]"
     if not isinstance(arg, Ref):
@@ -141,7 +141,7 @@ def _constant(tensor: Tensor) -> str:
 
 
 def _settings(first: Side, one: Line, other: Side, two: Line) -> str:
-    """An attribute of the module, or of one around it, that differs; empty where none does."""
+    """Describe an attribute that differs, of the module or of one around it; empty if none differs."""
     words = one.where.split(".") if one.where else []
     for length in range(len(words), -1, -1) if one.where == two.where else ():
         path = ".".join(words[:length])
@@ -151,7 +151,7 @@ def _settings(first: Side, one: Line, other: Side, two: Line) -> str:
 
 
 def _unlike(first: nn.Module, other: nn.Module) -> Iterator[tuple[str, Any, Any]]:
-    """Plain attributes that differ between two modules."""
+    """The plain attributes that differ between two modules."""
     for name, value in vars(first).items():
         if name in MODES or name.startswith("_") or not _is_plain(value):
             continue

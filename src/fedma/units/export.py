@@ -1,7 +1,7 @@
-"""Front end two: the graph that `torch.export` makes of a model, which keeps recurrent layers and attention whole.
+"""Front end two: reads the graph of `torch.export`, in which recurrent layers and attention are single operations.
 
-Slower than a recording, more so the first time in a process, which imports the compiler; but a layer that is one
-operation here may be several there, of which less is known.
+It is slower than a recording, above all the first time in a process, which imports the compiler. But a layer that is
+one operation here may be several in a recording, which reveal less.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from fedma.units.values import Shape, Value, values_in
 
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
-    """What the operations of the exported graph say.
+    """A tracer that has read an exported graph.
 
     Raises:
-        Exception: whatever `torch.export` raises for a model that it refuses (a branch on a tensor's value, say).
+        Exception: whatever `torch.export` raises when it refuses a model (for a branch on a tensor's value, say).
     """
     if record.record(model, inputs).unseen:
         raise NotImplementedError("memory changes hands in ways that an exported graph does not show")
@@ -37,10 +37,10 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
 
 
 class _Nowhere:
-    """A stream that keeps nothing."""
+    """A stream that discards all text."""
 
     def write(self, text: str) -> int:
-        """Forget the text."""
+        """Discard the text."""
         return len(text)
 
     def flush(self) -> None:
@@ -49,7 +49,7 @@ class _Nowhere:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Export speaks of its own internals, and prints what it had when it refuses a model: none of it is news."""
+    """Silence warnings and prints of `torch.export`, which describe its internals."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -138,7 +138,7 @@ class _Walk:
         return values if several or not values else values[0]
 
     def _nested(self, node: fx.Node, args: list[Any]) -> Any:
-        """A part of the graph under another mode (no gradients, autocast): the same operations."""
+        """Read a part of the graph under another mode (no gradients, autocast): its operations are the same."""
         body = next((arg for arg in args if isinstance(arg, fx.GraphModule)), None)
         if body is None or not str(node.target).startswith("wrap"):
             raise NotImplementedError(f"{node.target} in {_path(node)}")
@@ -157,7 +157,7 @@ def _shape(result: Any) -> Shape | None:
 
 
 def _leaves_torch(*arguments: Any) -> None:
-    """A tensor becomes a Python number: what decided it must stay in place."""
+    """A tensor becomes a Python number, so the units on which it depends stay in place."""
     for value in pytree.tree_leaves(arguments, is_leaf=lambda x: isinstance(x, Value)):
         if isinstance(value, Value):
             for symbol in value.symbols:

@@ -1,7 +1,7 @@
 """The unit graph: which weights of a model move together when the units of a layer are reordered."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -25,10 +25,10 @@ class Group:
     """Units that share one order.
 
     Attributes:
-        name: unique; the path of the module that makes the units, where there is one.
+        name: unique; the path of the module that makes the units, if there is one.
         size: number of units (of units in each block, for a group with `per`).
         growable: whether adding units of zero weights leaves the function unchanged.
-        reason: why not growable; empty when it is.
+        reason: why it cannot grow; empty if it can.
         per: the groups of the blocks inside which these units are ordered separately (a head's dimensions).
     """
 
@@ -43,8 +43,8 @@ class Group:
 class Place:
     """One axis of one tensor that a group's order indexes.
 
-    `role` is "in" where the model sums over the axis (the tensor reads the units), "out" where it makes or
-    decorates the units (rows of a weight matrix, a bias, a normalisation's scale and shift).
+    `role` is "in" if the model sums over the axis: the tensor reads the units. It is "out" if the tensor makes or
+    decorates them: rows of a weight matrix, a bias, a normalisation's scale and shift.
     """
 
     tensor: str
@@ -53,10 +53,13 @@ class Place:
 
 
 UNUSED = "not used in the forward pass"
-"""By these inputs, in evaluation mode."""
+"""Why parameters that these inputs do not reach, in evaluation mode, stay in place."""
 SINGLE = "a single unit"
+UNINDEXED = "indexes no parameter"
+CONSTANT = ("constant", SINGLE, UNINDEXED)
+"""Why the axes of a tensor stay that is a constant of the model."""
 HARMLESS = ("input", "output", "constant", "position", "time", "convolution kernel", "vocabulary", SINGLE, UNUSED)
-"""Reasons to stay in place that say nothing against the units of a model."""
+"""Reasons to stay in place that do not concern hidden units."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,23 @@ class UnitGraph:
 
     Attributes:
         groups: by name, in the order in which the model's forward pass first meets them.
-        layouts: for every parameter and buffer, by name, the layout of each of its axes; in the order of their first
-            use in the forward pass.
+        layouts: for every parameter and buffer, by name, the layout of each of its axes. They stand in the order of
+            first use in the forward pass.
         incoming: the (tensor, axis) pairs that the model sums over.
-        fixed: for (tensor, axis) pairs with a part that must stay in place, why; "output" marks the model's outputs.
+        fixed: why some part of a (tensor, axis) pair must stay in place; "output" marks the model's outputs.
         statistics: (mean, variance) buffers of normalisation layers that keep running statistics.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import fedma
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> graph = fedma.units(model, torch.ones(1, 4))
+        >>> turned = graph.permute(model, {"0": torch.arange(8).flip(0)})
+        >>> bool(torch.equal(turned[0].weight, model[0].weight.flip(0)))
+        True
+        >>> graph.widen(model, {"0": 10})[0]
+        Linear(in_features=4, out_features=10, bias=True)
     """
 
     groups: Mapping[str, Group]
@@ -82,6 +97,21 @@ class UnitGraph:
     def widths(self) -> dict[str, int]:
         """Units per group."""
         return {name: group.size for name, group in self.groups.items()}
+
+    @cached_property
+    def statistics_names(self) -> frozenset[str]:
+        """The names of all running means and variances."""
+        return frozenset(name for pair in self.statistics for name in pair)
+
+    @cached_property
+    def variances(self) -> tuple[str, ...]:
+        """The names of the running variances, in the order of `statistics`."""
+        return tuple(variance for _, variance in self.statistics)
+
+    @cached_property
+    def reading(self) -> frozenset[str]:
+        """The names of all tensors that sum over some axis: the weights of layers."""
+        return frozenset(name for name, _ in self.incoming)
 
     @property
     def per(self) -> dict[str, tuple[str, ...]]:
@@ -118,42 +148,41 @@ class UnitGraph:
         return layout.groups_of((self.layouts[tensor][axis],))
 
     def shape(self, tensor: str, widths: Widths) -> tuple[int, ...]:
-        """The tensor's shape at these widths; a group not named keeps its own."""
+        """The tensor's shape at these widths. A group that is not named keeps its own width."""
         return layout.shape(self.layouts[tensor], widths)
 
     def widths_in(self, weights: Mapping[str, Tensor]) -> dict[str, int]:
         """The units per group of a model with these weights, read off their shapes.
 
         Raises:
-            GraphError: the shapes fit no widths, or leave some open (two groups that only ever stand side by side).
+            GraphError: the shapes fit no widths, or leave some open (two groups that always share an axis).
         """
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         rigid = {name for name, group in self.groups.items() if not group.growable}
         return measure.widths(self.widths, self.layouts, shapes, rigid=rigid)
 
     def index(self, tensor: str, maps: Maps, widths: Widths) -> tuple[Tensor, ...]:
-        """Where each entry of the narrow tensor lies in the wide one; see `fedma.units.layout.index`."""
+        """The position in the wide tensor of each entry of the narrow one; see `fedma.units.layout.index`."""
         return layout.index(self.layouts[tensor], maps, widths, per=self.per)
 
     def gather(self, weights: Mapping[str, Tensor], maps: Maps, widths: Widths | None = None) -> Weights:
-        """The narrow weights out of wide ones: a permutation, a slice, a client's own sub-network.
+        """Narrow weights taken from wide ones: a permutation, a slice, a client's own sub-network.
 
         Args:
-            weights: wide tensors by name (any of the model's tensors; others are refused).
-            maps: narrow unit → wide unit; a group not named keeps all its units in order.
-            widths: the wide model's widths; a group not named has the graph's own.
+            weights: wide tensors by name: some or all of the model's tensors.
+            maps: narrow unit → wide unit, by group. A group that is not named keeps all its units in order.
+            widths: the wide model's widths. A group that is not named has the graph's own.
         """
         return {name: self._moved(name, maps, tensor, widths or {}) for name, tensor in weights.items()}
 
     def scatter(self, weights: Mapping[str, Tensor], maps: Maps, widths: Widths) -> Weights:
-        """Wide weights that hold the narrow ones: places of no narrow unit are zero, a running variance there is one.
+        """Wide weights that hold the narrow ones. Entries of no narrow unit are zero, running variances one.
 
         Args: as for `gather`, with narrow tensors.
 
         Raises:
-            GraphError: a tensor is of another shape than its layout has at the widths of `maps`.
+            GraphError: a tensor's shape is not its layout's at the widths of `maps`.
         """
-        variances = {variance for _, variance in self.statistics}
         wide: Weights = {}
         for name, tensor in weights.items():
             if not self.groups_of(name) & set(maps):
@@ -164,31 +193,31 @@ class UnitGraph:
                 raise GraphError(
                     f"tensor {name!r} has shape {tuple(tensor.shape)}, its layout at these widths {narrow}"
                 )
-            shape, filler = self.shape(name, widths), float(name in variances)
+            shape, filler = self.shape(name, widths), float(name in self.variances)
             wide[name] = layout.put(tensor, self.index(name, maps, widths), shape, filler)
         return wide
 
     def permute(self, model: nn.Module, orders: Maps) -> nn.Module:
-        """A new model with the same function whose units stand in these orders (new place → old unit)."""
+        """A new model with the same function and its units in these orders (new position → old unit)."""
         return self.slice(model, orders)
 
     def slice(self, model: nn.Module, keep: Maps, *, widths: Widths | None = None) -> nn.Module:
-        """A new model with only these units of every group named, in this order.
+        """A new model that keeps only these units of the named groups, in this order.
 
         Args:
-            model: of the graph's own widths or of others.
-            keep: numbers of the units to keep, by group; a group not named keeps all.
-            widths: the model's, where its shapes do not tell.
+            model: of the graph's widths or of other widths.
+            keep: numbers of the units to keep, by group. A group that is not named keeps all.
+            widths: the model's widths, if its shapes do not determine them.
         """
         own = weights_of(model)
         widths = widths or self.widths_in(own)
-        return rebuild(model, self.gather(own, self._per_block(keep, widths), widths))
+        return rebuild(model, self.gather(own, self._per_block(keep, widths), widths), handed_over=True)
 
     def widen(self, model: nn.Module, widths: Widths) -> nn.Module:
         """A new model at these widths: the old units first, then units of zero weights.
 
         Raises:
-            GraphError: a group is not there, cannot grow, or would shrink.
+            GraphError: a group does not exist, cannot grow, or would shrink.
         """
         narrow = self.widths_in(weights_of(model))
         for name, width in widths.items():
@@ -204,14 +233,15 @@ class UnitGraph:
         return self.resized(model, widths)
 
     def resized(self, model: nn.Module, widths: Widths) -> nn.Module:
-        """As `widen`, whether or not the groups can grow: to find out."""
+        """As `widen`, but for groups that cannot grow too. It serves to find out which can."""
         own = weights_of(model)
         narrow = self.widths_in(own)
         first = {name: torch.arange(size) for name, size in narrow.items()}
-        return rebuild(model, self.scatter(own, self._per_block(first, narrow), {**narrow, **widths}))
+        wide = self.scatter(own, self._per_block(first, narrow), {**narrow, **widths})
+        return rebuild(model, wide, handed_over=True)
 
     def _per_block(self, maps: Maps, widths: Widths) -> dict[str, Tensor]:
-        """Maps with a leading dimension for each block group; one map for all blocks is repeated."""
+        """Maps with a leading dimension for each block group. One map for all blocks is repeated."""
         full = {}
         for name, units in maps.items():
             blocks = [maps[b].shape[-1] if b in maps else widths[b] for b in self.groups[name].per]
@@ -220,20 +250,25 @@ class UnitGraph:
 
     def pin(self, group: str, why: str) -> "UnitGraph":
         """The graph without one group, whose units stay in place."""
+        return self.pin_all([group], why)
+
+    def pin_all(self, pinned: Collection[str], why: str) -> "UnitGraph":
+        """The graph without these groups, whose units stay in place."""
+        gone = set(pinned)
         groups = {
-            name: replace(own, per=tuple(block for block in own.per if block != group))
+            name: replace(own, per=tuple(block for block in own.per if block not in gone))
             for name, own in self.groups.items()
-            if name != group
+            if name not in gone
         }
-        fixed = {(place.tensor, place.axis): why for place in self.places(group)}
-        layouts = {name: tuple(layout.without(axis, group) for axis in axes) for name, axes in self.layouts.items()}
+        fixed = {(place.tensor, place.axis): why for group in pinned for place in self.places(group)}
+        layouts = {name: tuple(layout.without(axis, gone) for axis in axes) for name, axes in self.layouts.items()}
         return replace(self, groups=groups, layouts=layouts, fixed={**fixed, **self.fixed})
 
     def check_movable(self) -> None:
-        """Refuse a model whose hidden units all stay in place: matching could do nothing for it.
+        """Refuse a model whose hidden units all stay in place: matching could not change it.
 
         Raises:
-            GraphError: naming the first tensor with hidden units, and the operation that keeps them in place.
+            GraphError: no hidden unit can move. It names the first such tensor and the operation that pins it.
         """
         if self.groups:
             return
@@ -248,7 +283,7 @@ class UnitGraph:
         """Test this graph against a model by the permutation law.
 
         Raises:
-            GraphError: a tensor is missing or of another shape, or a group is wrong (named, with its places).
+            GraphError: a tensor is missing or of another shape, or a group is wrong (the message lists its places).
         """
         from fedma.units import verify
 
@@ -256,12 +291,11 @@ class UnitGraph:
 
     @property
     def coverage(self) -> float:
-        """Share of the entries that move with some group, of all tensors but constants and running statistics."""
-        aside = {name for pair in self.statistics for name in pair}
+        """The share (0…1) of entries that move with some group. Constants and running statistics do not count."""
         moving = total = 0.0
         for name, axes in self.layouts.items():
-            constant = all(self.fixed.get((name, a)) == "constant" for a in range(len(axes)))
-            if name not in aside and not constant:
+            constant = all(self.fixed.get((name, a)) in CONSTANT for a in range(len(axes)))
+            if name not in self.statistics_names and not constant:
                 size = math.prod(layout.extent(axis, {}) for axis in axes)
                 still = math.prod(
                     layout.extent(tuple(s for s in axis if not layout.groups_of(((s,),))), {}) for axis in axes
@@ -278,7 +312,7 @@ class UnitGraph:
         return layout.take(tensor, self.index(name, maps, widths))
 
     def random_orders(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """A random order of the units of every group, drawn separately inside each block."""
+        """A random order of the units of every group, drawn separately for each block."""
         orders = {}
         for name, group in self.groups.items():
             blocks = [self.groups[block].size for block in group.per]
@@ -287,7 +321,7 @@ class UnitGraph:
         return orders
 
     def to_dict(self) -> dict[str, Any]:
-        """The graph as plain lists, numbers and strings, fit for JSON."""
+        """The graph as plain lists, numbers and strings, ready for JSON."""
         return {
             "groups": [asdict(group) for group in self.groups.values()],
             "layouts": {
@@ -301,7 +335,7 @@ class UnitGraph:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "UnitGraph":
-        """The graph that `to_dict` wrote down."""
+        """The graph that `to_dict` described."""
         groups = [Group(**{**group, "per": tuple(group["per"])}) for group in data["groups"]]
         return cls(
             groups={group.name: group for group in groups},

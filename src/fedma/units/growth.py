@@ -1,11 +1,14 @@
-"""Which groups can have more units: tried with units of zero weights, in values and before that in shapes alone."""
+"""Which groups can have more units. It is tried with units of zero weights: first by shapes, then by values."""
 
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fedma.units.axes import BAKED
 from fedma.units.graph import UnitGraph
@@ -14,35 +17,39 @@ from fedma.units.inputs import Inputs, evaluating, given, keeping
 from fedma.units.reference import uncompiled
 from fedma.units.resize import copied, holding
 from fedma.units.state import tensors
-from fedma.units.trial import FIXED, Trial, wider
+from fedma.units.trial import DRAWS, FIXED, Trial, wider
 
 Stuck = dict[str, str]
 """Groups that cannot grow, and why."""
 FEW = 5
-"""So many groups are not worth a look at shapes, the first of which in a process imports much."""
+"""Up to this many groups, shapes are not tried first: the first use of the meta device in a process imports much."""
 UNSTEADY = "the model gives other outputs every time, so it cannot be tried"
 
 
 def free(graph: UnitGraph) -> list[str]:
-    """The groups of which nothing is known yet that would keep them from growing."""
+    """The groups that nothing known so far keeps from growing."""
     return [name for name, group in graph.groups.items() if group.growable]
 
 
 def held_by_shapes(graph: UnitGraph, trial: Trial) -> Stuck:
-    """The groups whose size the model fixes so that it does not run otherwise; found without any arithmetic."""
+    """The groups without whose present size the model does not run. Found by shapes alone, without arithmetic."""
     if len(free(graph)) <= FEW:
         return {}
     shapes = Skeleton(trial.model, trial.cases[0].inputs)
-    return failing(free(graph), lambda some: shapes.wrong(graph, some)) if shapes.runs else {}
+    held: Stuck = {}
+    for draw in range(DRAWS if shapes.runs else 0):
+        rest = [name for name in free(graph) if name not in held]
+        held |= failing(rest, partial(shapes.wrong, graph, draw=draw))
+    return held
 
 
 def growable(graph: UnitGraph, trial: Trial, stuck: Stuck | None = None) -> UnitGraph:
-    """The graph with its groups marked as growable or not, by trying; what views seem to fix is tried too, at once.
+    """The graph with its groups marked as growable or not, by trying. Sizes that views seem to fix are tried too.
 
     Args:
         graph: of the model.
         trial: of the model.
-        stuck: the groups that cannot grow, where that is known.
+        stuck: the groups that cannot grow, if already known.
     """
     stuck = _stuck(graph, trial) if stuck is None else stuck
     grown = [name for name in free(graph) if name not in stuck]
@@ -57,7 +64,7 @@ def growable(graph: UnitGraph, trial: Trial, stuck: Stuck | None = None) -> Unit
 
 
 def _stuck(graph: UnitGraph, trial: Trial) -> Stuck:
-    """The groups that cannot grow: first by shapes, which costs little, the others by values."""
+    """The groups that cannot grow: tested by shapes first, which is cheap, then by values."""
     if not trial.widened(graph, free(graph), ordered=False):
         return {}
     if trial.unsteady:
@@ -68,18 +75,23 @@ def _stuck(graph: UnitGraph, trial: Trial) -> Stuck:
 
 
 def _together(graph: UnitGraph, trial: Trial, groups: Collection[str]) -> str:
-    """What goes wrong when these grow, by shapes first."""
+    """What goes wrong when these groups grow together; shapes are tried first."""
     shapes = Skeleton(trial.model, trial.cases[0].inputs) if len(groups) > FEW else None
-    if shapes is not None and shapes.runs and (why := shapes.wrong(graph, groups)):
+    if shapes is not None and shapes.runs and (why := _held_together(shapes, graph, groups)):
         return why
     return trial.widened(graph, groups, ordered=False)
 
 
+def _held_together(shapes: "Skeleton", graph: UnitGraph, groups: Collection[str]) -> str:
+    """What goes wrong in the shapes when these grow, in some draw."""
+    return next((why for draw in range(DRAWS) if (why := shapes.wrong(graph, groups, draw))), "")
+
+
 class Skeleton:
-    """A model without values, on PyTorch's meta device: only what its shapes allow can be seen of it.
+    """A model without values, on PyTorch's meta device: it shows only what its shapes allow.
 
     Attributes:
-        runs: whether it runs at all; a model that looks at values does not.
+        runs: whether it runs at all. A model that branches on values does not.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
@@ -88,11 +100,9 @@ class Skeleton:
         self.inputs = inputs.map(lambda tensor: tensor.to("meta"))
         self.runs = not self._fault(self.model)
 
-    def wrong(self, graph: UnitGraph, groups: Collection[str]) -> str:
-        """What goes wrong in the shapes when these groups grow; empty when nothing does."""
-        return next((why for draw in range(2) if (why := self._wider(graph, wider(graph, groups, draw)))), "")
-
-    def _wider(self, graph: UnitGraph, widths: dict[str, int]) -> str:
+    def wrong(self, graph: UnitGraph, groups: Collection[str], draw: int) -> str:
+        """What goes wrong in the shapes when these groups grow, as in one draw; empty if nothing does."""
+        widths = wider(graph, groups, draw)
         names = [name for name in graph.layouts if graph.groups_of(name) & set(widths)]
         weights = {name: torch.empty(graph.shape(name, widths), device="meta") for name in names}
         with holding(self.model, weights) as wide:
@@ -100,15 +110,34 @@ class Skeleton:
         return f"{FIXED} ({fault})" if fault else ""
 
     def _fault(self, model: nn.Module) -> str:
-        """What the model raises; empty where it runs."""
+        """What the model raises; empty if it runs."""
         try:
-            with warnings.catch_warnings(), keeping(model), evaluating(model), uncompiled():
+            with warnings.catch_warnings(), keeping(model), evaluating(model), uncompiled(), _Bare():
                 warnings.simplefilter("ignore")
                 given(model, self.inputs)
         except Exception as error:
             line = str(error).strip().partition("\n")[0]
             return f"{type(error).__name__}: {line[:80]}"
         return ""
+
+
+class _Bare(TorchFunctionMode):
+    """Tells the shape of what batch norm gives without the long way that PyTorch goes where there are no values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.functional.batch_norm and args and not kwargs.get("training", any(args[5:6])):
+            tensor, held = args[0], [*args[1:5], kwargs.get("weight"), kwargs.get("bias")]
+            if tensor.is_meta and tensor.dim() > 1:
+                return self._normalised(tensor, [each for each in held if each is not None])
+        return func(*args, **kwargs)
+
+    @staticmethod
+    def _normalised(tensor: Tensor, held: list[Tensor]) -> Tensor:
+        for each in held:
+            if tuple(each.shape) != tuple(tensor.shape[1:2]):
+                raise RuntimeError(f"batch norm of {each.shape[0]} channels was given {tensor.shape[1]}")
+        return torch.empty_like(tensor)
 
 
 def _bare(tensor: torch.Tensor) -> torch.Tensor:

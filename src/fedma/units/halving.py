@@ -1,20 +1,20 @@
-"""Which of many things fail a test that any number of them can be put to at once."""
+"""Which of many things fail, found by testing many at once."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 Test = Callable[[Sequence[str]], str]
-"""What goes wrong with some things together; empty where nothing does."""
+"""What goes wrong with some things together; empty if nothing does."""
 SAMPLE = 4
-"""Of many things of one kind, how many fail before all of them count as failing."""
+"""How many things of one kind must fail before all of that kind count as failing."""
 
 
 def failing(names: Iterable[str], test: Test) -> dict[str, str]:
-    """The things that fail a test, with what goes wrong; all others together pass it.
+    """The things that fail a test, with what goes wrong. All others pass it together.
 
-    Things of one kind (whose names differ in their numbers alone: the layers of a deep model) fail together, so that
-    the tests that are needed depend on the number of kinds, not of things.
+    Things of one kind usually fail together: names that differ only in numbers, as the layers of a deep model. So the
+    number of tests depends on the number of kinds, not of things.
     """
     search = _Search(test)
     kinds = [list(alike) for _, alike in groupby(sorted(names, key=_kind), key=_kind)]
@@ -27,7 +27,7 @@ def _kind(name: str) -> str:
 
 
 class _Search:
-    """Things that passed so far, and those that did not with what goes wrong."""
+    """Things that passed so far, and things that failed, with what goes wrong."""
 
     def __init__(self, test: Test) -> None:
         self.test = test
@@ -35,7 +35,7 @@ class _Search:
         self.wrong: dict[str, str] = {}
 
     def settle(self, kinds: Sequence[Sequence[str]]) -> None:
-        """Decide on some things, kind by kind, given those that passed."""
+        """Decide about some things, kind by kind, together with those that passed."""
         names = [name for alike in kinds for name in alike]
         why = self.test([*self.passed, *names]) if names else ""
         if not why:
@@ -53,12 +53,12 @@ class _Search:
             self.settle(part)
 
     def _all_like_some(self, names: Sequence[str]) -> bool:
-        """Whether some of these, first, last and between, fail one by one: then all of them do."""
+        """Whether a sample of these (first, last and between) fail one by one. Then all are taken to fail."""
         some = [names[k * (len(names) - 1) // (SAMPLE - 1)] for k in range(SAMPLE)]
         for name in some:
             self.settle([[name]])
             if name not in self.wrong:
                 return False
-        why = f"{self.wrong[some[0]]}; so it is with {some[0]}, which is like it"
+        why = f"{self.wrong[some[0]]}; the same holds for {some[0]}, which is like it"
         self.wrong |= {name: why for name in names if name not in some}
         return True

@@ -1,4 +1,4 @@
-"""Example inputs, and a model made ready to be looked at without being changed."""
+"""Example inputs, and ways to run a model on them without changing it."""
 
 import contextlib
 import copy
@@ -38,7 +38,7 @@ class Inputs:
         return cls(args=(examples,))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Inputs":
-        """The same arguments with a function applied to every tensor, whatever holds it."""
+        """The same arguments with a function applied to every tensor, however deeply nested."""
         return self.each(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf)
 
     def each(self, function: Callable[[Any], Any]) -> "Inputs":
@@ -52,7 +52,7 @@ class Inputs:
 
     @property
     def hidden(self) -> bool:
-        """Whether arrays or rows of numbers stand outside tensors: a forward pass may make tensors of them, unseen."""
+        """Whether the inputs hold arrays or rows of numbers. A forward pass may make tensors of them unseen."""
         direct = {id(argument) for argument in (*self.args, *self.kwargs.values())}
         others = [leaf for leaf in leaves((self.args, self.kwargs)) if not isinstance(leaf, Tensor)]
         return any(np.size(leaf) > 1 for leaf in others) or sum(id(leaf) not in direct for leaf in others) > 1
@@ -60,7 +60,7 @@ class Inputs:
 
 @contextlib.contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, no fused attention; everything as it was afterwards, all tensors included."""
+    """Evaluation mode, no gradients, no fused attention. Afterwards everything is restored, all tensors included."""
     own = [(tensor, tensor.detach().clone()) for tensor in tensors(model).values()]
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -77,7 +77,7 @@ def at_rest(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping(model: nn.Module) -> Iterator[None]:
-    """Every module has its attributes of before again afterwards, what is in its lists and dicts included."""
+    """Restore every module's attributes afterwards, including the contents of its lists and dicts."""
     kept = [_kept(module) for module in model.modules()]
     try:
         yield
@@ -87,7 +87,7 @@ def keeping(model: nn.Module) -> Iterator[None]:
 
 
 def _kept(module: nn.Module) -> Callable[[], None]:
-    """What gives a module its attributes of now back, the contents of lists and dicts among them included."""
+    """A function that restores a module's present attributes, including the contents of lists and dicts."""
     before = dict(vars(module))
     contents = [(value, copy.copy(value)) for value in before.values() if type(value) in (list, dict, set)]
 
@@ -103,7 +103,7 @@ def _kept(module: nn.Module) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients; each module in its own mode afterwards."""
+    """Evaluation mode, no gradients. Afterwards each module is in its own mode again."""
     training = {module: module.training for module in model.modules()}
     try:
         model.eval()
@@ -115,23 +115,32 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Every tensor, array and number that the model gives for these inputs; works on copies of the inputs.
+    """Every tensor, array and number that the model returns for these inputs. It runs on copies of the inputs.
 
-    In evaluation mode, wherever in the result they stand (see `fedma.units.walk.leaves`); the model is left as it was.
+    The model runs in evaluation mode and is left unchanged. Results may be nested; see `fedma.units.walk.leaves`.
     """
     with at_rest(model):
         return given(model, inputs)
 
 
 def given(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """The same without a thought of the model's state, for a copy that is thrown away."""
+    """As `outputs`, but without restoring the model's state: for a copy that is thrown away."""
     own = inputs.copied()
     found = results(model(*own.args, **own.kwargs))
-    return [torch.as_tensor(leaf).detach().clone() for leaf in found]
+    return [dense(torch.as_tensor(leaf).detach()).clone() for leaf in found]
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor of any kind (sparse, nested, quantised) as an ordinary one."""
+    if tensor.is_nested:
+        return tensor.to_padded_tensor(0.0)
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor.to_dense() if tensor.layout is not torch.strided else tensor
 
 
 def results(result: Any) -> list[Any]:
-    """What of a model's result counts as its outputs: all leaves but a cache, which only the model itself reads."""
+    """The leaves of a model's result that count as outputs: all except a cache, which only the model itself reads."""
     return list(leaves(result, skip=_is_cache))
 
 
@@ -140,10 +149,10 @@ def _is_cache(thing: Any) -> bool:
 
 
 def run(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """The same as `outputs`, for a model that the user gave.
+    """As `outputs`, for a user's model: errors say what to do.
 
     Raises:
-        GraphError: nothing can be found out about such a model, it does not run on these inputs, or gives no tensor.
+        GraphError: such a model cannot be examined, does not run on these inputs, or returns no tensor.
     """
     refuse(model)
     try:
@@ -162,10 +171,10 @@ def run(model: nn.Module, inputs: Inputs) -> list[Tensor]:
 
 
 def own_all(tracer: Tracer, model: nn.Module) -> dict[str, Value]:
-    """Values for all the model's tensors: parameters and saved floating-point buffers may move, the others stay.
+    """Values for all the model's tensors. Parameters and saved floating-point buffers may move, the others stay.
 
-    A buffer that is not saved is made anew by the model's constructor, so nothing may be moved in it; numbers of
-    positions and masks mean what they say, and where they are saved they may be others tomorrow.
+    The model's constructor makes unsaved buffers anew, so their entries must stay. Entries of position numbers and
+    masks have a meaning of their own, so they stay too, even in saved buffers.
     """
     parameters = {id(parameter) for parameter in model.parameters()}
     fixed = unsaved(model)

@@ -1,4 +1,4 @@
-"""From a recording to symbols: what the operations that matter say, one after the other."""
+"""From a recording to symbols: passes the relevant operations to a tracer, one after the other."""
 
 import itertools
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ BLIND = "something was computed out of sight (in another thread?)"
 
 
 def read(program: Program, tracer: Tracer) -> None:
-    """Tell a tracer, which knows the model's own tensors, what a recorded forward pass says."""
+    """Pass a recording to a tracer that already knows the model's own tensors."""
     _Reader(program, tracer).run()
 
 
 def entries_read(operation: Operation) -> list[int]:
-    """The tensors among the arguments whose entries matter: of one that is only filled, or imitated, none do."""
+    """The tensors among the arguments whose entries matter. Tensors that are only filled or imitated are left out."""
     rule = registry.find(registry.name_of(operation.op)) if operation.op is not None else None
     return operation.given[1:] if rule is not None and rule.makes_uniform else operation.given
 
@@ -34,7 +34,7 @@ class _Reader:
         self._memories: dict[int, Memory] = {}
 
     def run(self) -> None:
-        """Read all that matters."""
+        """Pass on all relevant operations."""
         tensors = self.program.tensors
         if self.program.blind:
             _pin(self.tracer.owned.values(), BLIND)
@@ -54,14 +54,14 @@ class _Reader:
             self.tracer.output(self._value(number))
 
     def _own(self, held: Held) -> Value:
-        """An own tensor; one that stands under several names has the axes of all."""
+        """The value of an own tensor. If it has several names, they share its axes."""
         first, *others = (self.tracer.owned[name] for name in held.names)
         for other in others:
             first.symbols = tuple(map(unify, first.symbols, other.symbols))
         return first
 
     def _pin_overlaps(self, numbers: list[int]) -> None:
-        """Own tensors that show the same memory in different ways stay in place."""
+        """Pin own tensors that show the same memory in different ways."""
         by_storage: dict[int, list[int]] = {}
         for number in numbers:
             by_storage.setdefault(self.program.tensors[number].storage, []).append(number)
@@ -72,7 +72,7 @@ class _Reader:
                     _pin((self._values[left], self._values[right]), "shares memory with another tensor")
 
     def _keep(self, number: int, value: Value) -> Value:
-        """A tensor met for the first time; what is known of its memory is shared."""
+        """Keep the value of a new tensor, together with what is known about its memory."""
         held = self.program.tensors[number]
         value.dtype = held.dtype
         value.share(self._memories.setdefault(held.storage, value.memory))
@@ -80,7 +80,7 @@ class _Reader:
         return value
 
     def _value(self, number: int) -> Value:
-        """What a tensor carries; of one that no operation of interest made, only the shape matters."""
+        """The value of a tensor. If no relevant operation made it, only its shape is known."""
         if number not in self._values:
             held = self.program.tensors[number]
             free = held.free if held.kind == "constant" else (True,) * len(held.shape)
@@ -103,7 +103,7 @@ class _Reader:
             self._value(number).memory.pin(why)
 
     def _apply(self, operation: Operation) -> None:
-        """Tell the tracer, and keep what it says of tensors that are new."""
+        """Pass an operation to the tracer, and keep the values of its results."""
         tensors = self.program.tensors
         if any(tensors[number].repeats for number in operation.written):
             self._expose(operation.given, "written where several entries are one in memory")
@@ -120,7 +120,7 @@ class _Reader:
 
     @staticmethod
     def _judge(value: Value, equal: bool | None) -> None:
-        """Compare what is claimed of a tensor's entries with what they were."""
+        """Compare the claimed with the recorded uniformity of a tensor's entries."""
         if value.memory.uniform and not value.memory.blank and not equal:
             value.memory.uniform = False
             if equal is not None:

@@ -1,16 +1,19 @@
 """Where the units of a group lie along a tensor's axes, and how to move tensors between widths.
 
-An axis is a concatenation of segments, a segment a product of factors (outermost first), a factor the units of one
-group or a fixed extent. Segments and products are enough for every layout met in practice: a flattened channel
-(`channel × 49 fixed`), the four gates of an LSTM (four segments of the same group), a dense block (segments of
-different groups), attention heads (`head × dimension`).
+An axis is a concatenation of segments. A segment is a product of factors, outermost first. A factor is the units of
+one group, or a fixed extent. Examples are:
+
+- a flattened channel (`channel × 49 fixed`);
+- the four gates of an LSTM (four segments of the same group);
+- a dense block (segments of different groups);
+- attention heads (`head × dimension`).
 
 One question serves every operation on a model: **where in the wide tensor does each entry of the narrow one lie?**
 `index` answers it; gathering there permutes or slices, scattering there widens.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +31,9 @@ class Factor:
 Segment = tuple[Factor, ...]
 Axis = tuple[Segment, ...]
 Maps = Mapping[str, Tensor]
-"""Per group a LongTensor (…, units) that sends each unit of the narrow model to its place in the wide one.
+"""Per group a LongTensor (…, units): the position in the wide model of each unit of the narrow model.
 
-A group with `per` (units that are ordered separately inside each block) has one leading dimension for each of them.
+A group with `per` (units that are ordered separately inside each block) has a leading dimension per block group.
 """
 Widths = Mapping[str, int]
 
@@ -57,18 +60,18 @@ def _runs(axis: Axis, widths: Widths) -> list[_Run]:
 
 
 def extent(axis: Axis, widths: Widths) -> int:
-    """The length of an axis when its groups have these widths (a group not named keeps its own)."""
+    """The length of an axis at these widths. A group that is not named keeps its own width."""
     return sum(run.length for run in _runs(axis, widths))
 
 
 def shape(axes: tuple[Axis, ...], widths: Widths) -> tuple[int, ...]:
-    """The shape of a tensor when its groups have these widths."""
+    """The shape of a tensor at these widths."""
     return tuple(extent(axis, widths) for axis in axes)
 
 
-def without(axis: Axis, group: str) -> Axis:
-    """The same axis with one group's units taken for a fixed extent."""
-    return tuple(tuple(Factor(f.size) if f.group == group else f for f in segment) for segment in axis)
+def without(axis: Axis, groups: Collection[str]) -> Axis:
+    """The same axis with some groups replaced by fixed extents."""
+    return tuple(tuple(Factor(f.size) if f.group in groups else f for f in segment) for segment in axis)
 
 
 def groups_of(axes: tuple[Axis, ...]) -> set[str]:
@@ -104,18 +107,20 @@ def positions(axis: Axis, group: str, widths: Widths, *, blocks: tuple[str, ...]
 def index(
     axes: tuple[Axis, ...], maps: Maps, widths: Widths, *, per: Mapping[str, tuple[str, ...]]
 ) -> tuple[Tensor, ...]:
-    """For every entry of the narrow tensor, its place in the wide one: `wide[index]` has the narrow shape.
+    """For every entry of the narrow tensor, its position in the wide one: `wide[index]` has the narrow shape.
 
     Args:
         axes: the tensor's layout.
-        maps: unit of the narrow model → unit of the wide model; a group not named keeps its order and width.
-        widths: the wide model's widths; a group not named keeps the width in the layout.
-        per: for groups ordered separately inside blocks, the groups of those blocks.
+        maps: narrow unit → wide unit, by group. A group that is not named keeps its order and width.
+        widths: the wide model's widths. A group that is not named keeps the width in the layout.
+        per: for groups that are ordered separately inside blocks, the groups of these blocks.
 
     Returns:
         One LongTensor for each axis, each broadcastable to the narrow tensor's shape.
     """
     narrow = {**widths, **{group: order.shape[-1] for group, order in maps.items()}}
+    if all(len(axis) == len(axis[0]) == 1 and axis[0][0].group not in per for axis in axes):
+        return tuple(_along(_lone(axis[0][0], maps, narrow), a, len(axes)) for a, axis in enumerate(axes))
     coordinates = [_coordinates(axis, narrow) for axis in axes]
     result = []
     for a, axis in enumerate(axes):
@@ -130,8 +135,15 @@ def index(
     return tuple(result)
 
 
+def _lone(factor: Factor, maps: Maps, widths: Widths) -> Tensor:
+    """The places along an axis that one group, or none, has for its own."""
+    if factor.group is not None and factor.group in maps:
+        return maps[factor.group]
+    return torch.arange(factor.size if factor.group is None else widths.get(factor.group, factor.size))
+
+
 def take(tensor: Tensor, index: tuple[Tensor, ...]) -> Tensor:
-    """The narrow tensor whose entries lie at the places of `index` in a wide one; a copy."""
+    """The narrow tensor at the positions `index` of a wide one; a copy."""
     if (steps := _separate(index)) is None:
         return tensor[index]
     taken = tensor
@@ -142,7 +154,7 @@ def take(tensor: Tensor, index: tuple[Tensor, ...]) -> Tensor:
 
 
 def put(tensor: Tensor, index: tuple[Tensor, ...], shape: tuple[int, ...], filler: float) -> Tensor:
-    """A wide tensor of this shape that holds the narrow one at the places of `index`, and the filler elsewhere."""
+    """A wide tensor of this shape that holds the narrow one at the positions `index`, and the filler elsewhere."""
     if (steps := _separate(index)) is None:
         wide = tensor.new_full(shape, filler)
         wide[index] = tensor
@@ -150,19 +162,28 @@ def put(tensor: Tensor, index: tuple[Tensor, ...], shape: tuple[int, ...], fille
     wide = tensor
     for axis, own in enumerate(steps):
         if not all_in_order(own, shape[axis]):
-            room = wide.new_full((*wide.shape[:axis], shape[axis], *wide.shape[axis + 1 :]), filler)
-            wide = room.index_copy_(axis, own.to(tensor.device), wide)
+            wide = _spread(wide, axis, own.to(tensor.device), shape[axis], filler)
     return wide.clone(memory_format=torch.contiguous_format) if wide is tensor else wide
 
 
+def _spread(tensor: Tensor, axis: int, steps: Tensor, length: int, filler: float) -> Tensor:
+    """The tensor with its slices along an axis at these steps of a longer one, and the filler at the others."""
+    if not len(steps):
+        return tensor.new_full((*tensor.shape[:axis], length, *tensor.shape[axis + 1 :]), filler)
+    sources = steps.new_full((length,), -1)
+    sources[steps] = torch.arange(len(steps), device=steps.device)
+    wide = tensor.index_select(axis, sources.clamp(min=0))
+    return wide.index_fill_(axis, (sources < 0).nonzero().flatten(), filler)
+
+
 def _separate(index: tuple[Tensor, ...]) -> list[Tensor] | None:
-    """The steps along each axis where they depend on no other axis: whole slices can be moved, which is faster."""
+    """The steps along each axis, if they depend on no other axis. Then whole slices can be moved, which is faster."""
     alone = all(where.numel() == where.shape[axis] for axis, where in enumerate(index))
     return [where.flatten() for where in index] if alone else None
 
 
 def all_in_order(steps: Tensor, length: int) -> bool:
-    """Whether these are all steps of an axis, in order."""
+    """Whether these steps are all steps of an axis, in order."""
     return len(steps) == length and torch.equal(steps, torch.arange(length))
 
 

@@ -10,7 +10,7 @@ from fedma.units import layout
 from fedma.units.layout import Axis
 
 Equation = tuple[dict[str, int], int]
-"""Units of unknown groups, each with what it adds to a length, and the length left for them."""
+"""Unknown groups, each with what one of its units adds to a length, and the length that they share."""
 
 
 def widths(
@@ -23,10 +23,10 @@ def widths(
     """The units per group of a model whose tensors have these shapes.
 
     Args:
-        sizes: units per group in the graph; the answer when the shapes are the graph's own.
+        sizes: units per group in the graph; returned if the shapes are the graph's own.
         layouts: of the tensors.
         shapes: of some or all of the tensors.
-        rigid: groups that cannot grow; they count as unchanged where the shapes leave it open.
+        rigid: groups that cannot grow. They count as unchanged if the shapes leave it open.
 
     Raises:
         GraphError: the shapes fit no widths, or more than one choice of widths.
@@ -52,12 +52,12 @@ def widths(
                 "is it a model of another architecture?"
             )
     if missing := [name for name in sizes if name not in found]:
-        raise GraphError(f"the shapes do not tell the widths of groups {', '.join(missing)}: say them (`widths=`)")
+        raise GraphError(f"the shapes do not tell the widths of groups {', '.join(missing)}: give them (`widths=`)")
     return {name: found[name] for name in sizes}
 
 
 def _equation(axis: Axis, length: int, found: Mapping[str, int]) -> Equation | None:
-    """What an axis says of the unknown groups; None where two of them are multiplied, or none is there."""
+    """What an axis says about unknown groups; None if two of them are multiplied, or there is none."""
     terms: dict[str, int] = {}
     for segment in axis:
         unknown = [factor.group for factor in segment if factor.group is not None and factor.group not in found]
@@ -77,7 +77,7 @@ def _single(equations: list[Equation]) -> dict[str, int]:
 
 
 def _together(equations: list[Equation]) -> dict[str, int]:
-    """Groups that several equations determine together."""
+    """Groups that several equations together determine."""
     names = sorted({name for terms, _ in equations for name in terms})
     if not names:
         return {}

@@ -1,4 +1,4 @@
-"""What the names of a model's tensors tell: whether it was wrapped when they were read or saved."""
+"""Recognises by the names of its tensors that a model was wrapped (by DataParallel, say)."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -11,17 +11,17 @@ WRAPPERS = {
     "_forward_module": "Lightning's Fabric",
     "state_dict": "a checkpoint that holds more than weights",
 }
-"""Words in names, and what puts them there."""
+"""Words in names, and the wrapper that adds each."""
 COUNTER = "num_batches_tracked"
-"""The last name of a tensor that nothing needs."""
+"""The last part of the name of a tensor that no computation needs."""
 
 
 def prefix(names: Collection[str], known: Collection[str]) -> str:
-    """The words before the names of a model that is wrapped, dot included; empty where they are not all there.
+    """The prefix of a wrapped model's names, with its dot; empty if some known name is missing.
 
     Args:
-        names: of the model that may be wrapped; it may hold more than the model.
-        known: of the model itself.
+        names: the names in the possibly wrapped model, which may hold more tensors.
+        known: the names in the model itself.
     """
     asked = {name for name in known if not name.endswith(COUNTER)}
     ends = Counter(name[:at] for name in names for at in _dots(name) if name[at:] in asked)
@@ -30,12 +30,12 @@ def prefix(names: Collection[str], known: Collection[str]) -> str:
 
 
 def _dots(name: str) -> list[int]:
-    """The places in a name behind a dot."""
+    """The positions after each dot in a name."""
     return [place + 1 for place, letter in enumerate(name) if letter == "."]
 
 
 def inner(names: Collection[str], known: Collection[str]) -> str:
-    """The wrapper's word in the midst of names, which are the known ones without it; empty where there is none."""
+    """The wrapper's word inside the names, which without it are the known names; empty if there is none."""
     return next((word for word in WRAPPERS if _without(word, names) >= set(known) - set(names) != set()), "")
 
 
@@ -44,7 +44,7 @@ def _without(word: str, names: Collection[str]) -> set[str]:
 
 
 def wrapped(names: Collection[str], known: Collection[str], *, whose: str) -> str:
-    """What wrapped a model, as a clause; empty where its names do not tell.
+    """A clause that says what wrapped a model; empty if its names do not show it.
 
     Args:
         names: of the model that may be wrapped.

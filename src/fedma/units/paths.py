@@ -1,4 +1,4 @@
-"""The path of the module that is running."""
+"""The paths of the modules that are running."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,17 +8,17 @@ from torch import nn
 
 
 def _nothing(module: nn.Module) -> None:
-    """Hear of no module."""
+    """Ignore the module."""
 
 
 @contextlib.contextmanager
 def running(model: nn.Module, path: list[str], begins: Callable[[nn.Module], None] = _nothing) -> Iterator[None]:
-    """Inside, `path` holds the paths of the modules that are running, innermost last.
+    """While active, `path` holds the paths of the running modules, innermost last.
 
     Args:
-        model: whose modules.
-        path: a list of its own.
-        begins: hears of every module before it runs.
+        model: the model to be run.
+        path: an empty list, filled here.
+        begins: called with every module before it runs.
     """
 
     def enter(module: nn.Module, name: str) -> None:
@@ -26,7 +26,7 @@ def running(model: nn.Module, path: list[str], begins: Callable[[nn.Module], Non
         begins(module)
 
     def leave(*_: Any) -> None:
-        del path[-1:]  # a hook that raised may have left nothing here
+        del path[-1:]  # empty if a hook raised
 
     hooks = []
     for name, module in model.named_modules():

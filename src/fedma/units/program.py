@@ -1,4 +1,4 @@
-"""A forward pass written down: every operation in order, what it was given and what it made, and in which memory."""
+"""A recorded forward pass: every operation in order, with its arguments, its results and their memory."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 from fedma.units.values import Shape, flat
 
 READ = "read by Python code"
-"""Why a tensor's units stay in place whose entries become numbers."""
+"""Why the units of a tensor stay in place if its entries become Python numbers."""
 Kind = Literal["own", "input", "constant", "made"]
 
 
@@ -24,20 +24,20 @@ class Ref:
 
 @dataclass(frozen=True)
 class Held:
-    """One tensor of a program: a window on some memory.
+    """One tensor of a program: a view of some memory.
 
-    Two tensors that show the same entries of the same memory in the same order are one.
+    Tensors that show the same entries of the same memory in the same order count as one.
 
     Attributes:
         kind: the model's "own" parameter or buffer, an "input", a "constant" that no operation made, or "made" by one.
         shape: lengths of the axes.
         strides: of the axes, in entries.
         offset: of the first entry in the storage, in entries.
-        storage: number of the memory; views of one tensor share it.
-        whole: whether it shows every entry of its storage, and each once.
+        storage: number of the memory, which views of one tensor share.
+        whole: whether it shows every entry of its storage exactly once.
         dtype: of the entries.
-        names: of an own tensor; several where the model holds the same memory under several names.
-        tensor: a constant itself; None for the others, which are not kept.
+        names: the names of an own tensor; several if the model holds the same memory under several names.
+        tensor: the constant itself; None for all other tensors, which are not kept.
         free: for each axis of a constant, whether all entries along it were equal when it was first met.
     """
 
@@ -59,7 +59,7 @@ class Held:
 
     @property
     def repeats(self) -> bool:
-        """Whether a place in memory is shown several times, along one axis."""
+        """Whether some axis shows the same memory several times."""
         return any(n > 1 and s == 0 for n, s in zip(self.shape, self.strides, strict=False))
 
 
@@ -68,14 +68,14 @@ class Operation:
     """One operation of a forward pass.
 
     Attributes:
-        op: the ATen operation (an `OpOverload`); None where tensors leave PyTorch without one.
+        op: the ATen operation (an `OpOverload`); None if tensors leave PyTorch without an operation.
         args: its arguments, with a `Ref` in the place of every tensor.
         kwargs: likewise.
-        results: numbers of the tensors it gave; None in the place of anything else.
+        results: numbers of the tensors that it returned; None for anything else.
         written: numbers of the tensors that it wrote to.
         where: path of the module that called it; empty for the model itself.
         constants: for each argument computed from constants alone, whether all its entries were equal at that time.
-        leaves: why its arguments leave the sight of PyTorch (a number read by Python code); empty where they do not.
+        leaves: why its arguments leave PyTorch (Python reads a number); empty if they do not.
     """
 
     op: Any
@@ -100,10 +100,10 @@ class Program:
     Attributes:
         tensors: every tensor, by number.
         operations: in the order in which they ran.
-        outputs: numbers of the tensors that the model gave back.
-        layers: own tensors that a recurrent layer is about to use, by the number of its first operation.
-        blind: whether something was made, or written to, out of sight (by another thread, say).
-        unseen: whether memory changed hands in a way that an exported graph would not show.
+        outputs: numbers of the tensors that the model returned.
+        layers: for the number of a recurrent layer's first operation, the own tensors that the layer uses.
+        blind: whether some tensor was made or changed unseen (by another thread, say).
+        unseen: whether tensors came to share memory in a way that an exported graph would not show.
     """
 
     tensors: list[Held] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Front end one: a recording of one forward pass, operation by operation, which any model that runs allows."""
+"""Front end one: records one forward pass, operation by operation. It works for any model that runs."""
 
 import contextlib
 import functools
@@ -25,11 +25,11 @@ from fedma.units.walk import leaves
 
 EXPOSED = "its memory is read outside PyTorch"
 CONSTANT_LIMIT = 10_000_000
-"""Constants with more entries than this are not searched for axes along which they are uniform."""
+"""Constants with more entries than this are not searched for uniform axes."""
 
 
 def trace(model: nn.Module, inputs: Inputs) -> Tracer:
-    """What the operations of one forward pass say."""
+    """A tracer that has read a recording of one forward pass."""
     tracer = Tracer()
     own_all(tracer, model)  # before the pass, which may write to buffers
     interpret.read(record(model, inputs), tracer)
@@ -37,11 +37,11 @@ def trace(model: nn.Module, inputs: Inputs) -> Tracer:
 
 
 def record(model: nn.Module, inputs: Inputs) -> Program:
-    """One forward pass, written down.
+    """A recording of one forward pass.
 
     Args:
-        model: runs as it is; put it in evaluation mode before (`fedma.units.inputs.at_rest`).
-        inputs: what it is called with; works on copies of the tensors.
+        model: run as it is. Put it into evaluation mode before (`fedma.units.inputs.at_rest`).
+        inputs: what the model is called with. It runs on copies of the tensors.
     """
     recorder = _run(model, inputs)
     if recorder.strangers:
@@ -67,16 +67,16 @@ def _run(model: nn.Module, inputs: Inputs) -> "Recorder":
 
 
 class Recorder(TorchDispatchMode):
-    """Runs every operation as it is and writes it down.
+    """Runs every operation unchanged and records it.
 
     Attributes:
-        program: what has been written.
-        path: of the modules that are running, innermost last.
-        calls: how many calls of PyTorch's functions are going on, one inside the other.
-        strangers: constants of which it is not known where they come from.
+        program: the recording so far.
+        path: the paths of the running modules, innermost last.
+        calls: how many nested calls of PyTorch's functions are in progress.
+        strangers: constants of unknown origin.
 
     Args:
-        hidden: whether inputs stand outside tensors, so that tensors which no operation made may show them.
+        hidden: whether some inputs are not tensors. Then a tensor that no operation made may hold inputs.
     """
 
     def __init__(self, *, hidden: bool = False) -> None:
@@ -95,7 +95,7 @@ class Recorder(TorchDispatchMode):
         return False
 
     def own(self, name: str, tensor: Tensor, *, constant: bool) -> None:
-        """One of the model's own tensors; one that shows the same as another has a name more."""
+        """Register one of the model's own tensors. Two that show the same memory are one tensor with two names."""
         known = self._known(tensor)
         if known is None:
             self.note(tensor, "own", names=(name,), constant=constant)
@@ -104,12 +104,12 @@ class Recorder(TorchDispatchMode):
             self.program.tensors[known] = Held(**{**vars(held), "names": (*held.names, name)})
 
     def number(self, tensor: Tensor) -> int:
-        """The number of a tensor; one that no operation made is a constant."""
+        """The number of a tensor. A tensor that no operation made is a constant."""
         known = self._known(tensor)
         return self._met(tensor) if known is None else known
 
     def note(self, tensor: Tensor, kind: Kind, /, *, constant: bool = False, **facts: Any) -> int:
-        """A number for a tensor that is met for the first time."""
+        """A new number for a tensor that is met for the first time."""
         fresh = kind in ("made", "input")
         storage = self._storages.find(tensor) or self._storages.add(tensor, constant=constant, fresh=fresh)
         storage.wrote(tensor)
@@ -121,25 +121,25 @@ class Recorder(TorchDispatchMode):
         return number
 
     def end(self, outputs: list[Tensor]) -> None:
-        """The model gave these back."""
+        """Note the model's results."""
         self.program.outputs = [self.number(tensor) for tensor in outputs]
         self.program.blind |= any(self._storages[tensor].hides(tensor) for tensor in outputs)
         self.program.unseen |= self.program.blind
 
     def leaves(self, numbers: Iterable[int], why: str) -> None:
-        """These tensors become something that no operation shows."""
+        """Note that these tensors turn into something that no operation shows."""
         refs = [Ref(number) for number in numbers]
         self.program.operations.append(Operation(None, refs, {}, (), where=self._where, leaves=why))
 
     def rebound(self, tensor: Tensor, times: int = 0) -> None:
-        """A tensor shows other memory from now on."""
+        """Note that a tensor shows other memory from now on."""
         if self._known(tensor) is None:
             self._met(tensor, expected=True)
         self._storages[tensor].wrote(tensor, times)
         self.program.unseen = True
 
     def expose(self, tensor: Tensor) -> None:
-        """All that shares a tensor's memory leaves the sight of PyTorch."""
+        """Note that all tensors in this tensor's memory leave PyTorch."""
         self.number(tensor)
         self.leaves(self._numbers[self._storages[tensor]].values(), EXPOSED)
         self.program.unseen = True
@@ -153,7 +153,7 @@ class Recorder(TorchDispatchMode):
         return None if storage is None else self._numbers[storage].get(window(tensor))
 
     def _met(self, tensor: Tensor, *, expected: bool = False) -> int:
-        """A tensor out of nowhere: on memory that is known, which nobody saw it take, or a constant."""
+        """The number of a tensor that no operation made: an unnoticed view of known memory, or a constant."""
         storage = self._storages.find(tensor) or self._storages.around(tensor)
         if storage is not None:
             self.leaves(self._numbers[storage].values(), EXPOSED)
@@ -208,7 +208,7 @@ class Recorder(TorchDispatchMode):
         return self.note(tensor, "made", constant=constant) if known is None else known
 
     def _is_constant(self, name: str, given: list[Tensor], written: list[Tensor]) -> bool:
-        """Whether an operation computes from constants alone; where it makes entries equal, only their value counts."""
+        """Whether an operation computes from constants alone; operands whose entries it all replaces do not count."""
         rule = registry.find(name)
         if rule is not None and rule.makes_uniform:
             given = given[1:]
@@ -216,7 +216,7 @@ class Recorder(TorchDispatchMode):
 
 
 def _leaving(func: Any, results: list[Any], given: list[Tensor], written: list[Tensor]) -> str:
-    """Why what an operation was given leaves PyTorch: it makes a number, or does who knows what with them."""
+    """Why an operation's arguments leave PyTorch: it returns a Python number, or its effect is unknown."""
     if not given or written or any(isinstance(result, Tensor) for result in results):
         return ""
     return READ if results != [None] or func.namespace != "aten" else ""
@@ -255,7 +255,7 @@ def _free(tensor: Tensor) -> tuple[bool, ...]:
 
 
 def _is_dense(shape: Shape, strides: Shape) -> bool:
-    """Whether every entry is another place in memory, and no place is left out."""
+    """Whether the entries fill their range of memory, each place once."""
     expected = 1
     for stride, n in sorted(zip(strides, shape, strict=False)):
         if n != 1 and stride != expected:
@@ -265,7 +265,7 @@ def _is_dense(shape: Shape, strides: Shape) -> bool:
 
 
 class _Exits(TorchFunctionMode):
-    """Notices what turns a tensor into something else without any operation."""
+    """Notices conversions of tensors (to numbers, NumPy, ...) that are no operations."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -290,12 +290,12 @@ class _Exits(TorchFunctionMode):
 
 
 def _asked_by_a_layer() -> bool:
-    """Whether a layer of PyTorch's own asks (recurrent ones compare the addresses of their weights)."""
+    """Whether a layer of PyTorch itself calls (recurrent layers compare the addresses of their weights)."""
     return sys._getframe(2).f_globals.get("__name__", "").startswith("torch.nn.modules.")
 
 
 _READING = {Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__repr__}
-"""Give the entries to Python."""
+"""Methods that give the entries to Python."""
 _EXPOSING = {
     Tensor.__dlpack__,
     Tensor.__reduce_ex__,
@@ -304,14 +304,14 @@ _EXPOSING = {
     Tensor.storage,
     Tensor.untyped_storage,
 }
-"""Give the memory away."""
+"""Methods that give the memory away."""
 _BUILDING = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
-"""Read the entries of tensors inside lists."""
+"""Methods that read the entries of tensors inside lists."""
 
 
 @contextlib.contextmanager
 def unfused() -> Iterator[None]:
-    """Recurrent layers step by step, in operations that have rules."""
+    """Run recurrent layers step by step, in operations that have rules."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:
@@ -323,7 +323,7 @@ def unfused() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _threads(recorder: Recorder) -> Iterator[None]:
-    """Notices work that is handed to other threads, whose operations are out of sight."""
+    """Notices work that is handed to other threads, whose operations are not seen."""
     here = threading.get_ident()
 
     def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -350,13 +350,13 @@ _HANDING_OVER = [
     ("concurrent.futures.thread", "ThreadPoolExecutor", "submit"),
     ("multiprocessing.pool", "Pool", "_check_running"),
 ]
-"""Methods (with their modules and classes) by which work gets to other threads."""
+"""Methods that hand work to other threads, with their modules and classes."""
 
 
 def _layers(recorder: Recorder) -> Callable[[nn.Module], None]:
-    """Sees recurrent layers begin.
+    """Notices when a recurrent layer begins.
 
-    They are taken step by step, but are one layer each: their tensors come in their own order, one after another.
+    Such a layer is recorded step by step but counts as one layer: its tensors come one after another, in its own order.
     """
 
     def begins(module: nn.Module) -> None:

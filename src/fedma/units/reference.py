@@ -1,8 +1,8 @@
-"""Forward passes that can be compared: in float64 throughout, with the same random numbers, and traces of their values.
+"""Comparable forward passes: in float64 throughout, with the same random numbers, and with traces of their values.
 
-The traces are sums over every result on the way. Reordered units leave these sums as they are, so that two passes can
-be compared where their outputs say little (the place of the largest, a saturated sigmoid), and the first operation
-that tells them apart can be named.
+The traces are sums over every intermediate result, which reordering units does not change. So two passes can be
+compared even if their outputs say little (an argmax, a saturated sigmoid). They also show the first operation that
+differs.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from fedma.seeds import global_generators
 from fedma.units.inputs import Inputs, evaluating, given, results
 from fedma.units.paths import running
 from fedma.units.state import tensors
+from fedma.units.storages import is_plain
 
 HIGH = {
     torch.float16: torch.float64,
@@ -29,23 +30,23 @@ HIGH = {
     torch.complex32: torch.complex128,
     torch.complex64: torch.complex128,
 }
-"""What is computed with instead of each type of less precision."""
+"""The dtype that replaces each dtype of less precision."""
 BITS = torch.ops.aten.view.dtype
-"""Looks at the bits of numbers, which are others in another type."""
+"""Operations on the bits of numbers, which depend on the dtype."""
 BLIND = re.compile(r"aten::(new_.*|.*_like|fill_|zero_)")
-"""Operations that take no notice of the values of their operands."""
+"""Operations that ignore the values of their operands."""
 FLAT = 1e-12
-"""How far the mean of squares may lie above the square of the mean, in terms of it, by rounding."""
+"""By how much rounding may lift the mean of squares above the square of the mean, relative to it."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The values that one operation gave, by what no reordering changes.
+    """A summary of one operation's results that no reordering of units changes.
 
     Attributes:
         operation: its name.
         where: the path of the module that ran it.
-        sums: of the values, of their sizes, and the root of their squares' sum.
+        sums: the sum of the values, of their absolute values, and their Euclidean norm.
     """
 
     operation: str
@@ -55,12 +56,12 @@ class Trace:
 
 @dataclass
 class Pass:
-    """What one forward pass gave.
+    """The results of one forward pass.
 
     Attributes:
         outputs: every tensor and number of its result.
-        traces: of the operations in order; empty where nobody asked.
-        flat: whether some operation made equal numbers of unequal ones (a dead ReLU), so that orders cannot show.
+        traces: of the operations in order; empty unless asked for.
+        flat: whether some operation made unequal numbers equal (a dead ReLU), so that reordering cannot show.
     """
 
     outputs: list[Tensor]
@@ -68,29 +69,33 @@ class Pass:
     flat: bool = False
 
 
-def forward(model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False) -> Pass:
+def forward(
+    model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False, watched: bool = True
+) -> Pass:
     """One forward pass in evaluation mode; equal models get equal random numbers.
 
     Args:
-        model: a copy to be thrown away, since it may keep something of the pass.
+        model: a copy to be thrown away; it may keep something of the pass.
         inputs: arguments of its forward.
-        double: compute in float64 whatever the model asks for, casts and constants included.
-        traced: keep traces of all values on the way.
+        double: compute in float64, whatever dtypes the model asks for; this includes casts and constants.
+        traced: keep traces of all intermediate values.
+        watched: see every operation. Otherwise there are no traces, and the model's own casts stay.
     """
     look = _Look(double=double, traced=traced)
-    paths = running(model, look.path) if traced else contextlib.nullcontext()
-    with evaluating(model), steady(model, double=double), look, paths:
+    paths = running(model, look.path) if traced and watched else contextlib.nullcontext()
+    with evaluating(model), steady(model, double=double), look if watched else contextlib.nullcontext(), paths:
         found = given(model, inputs)
     return Pass(found, look.traces, look.flat)
 
 
-def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True) -> dict[str, Tensor]:
-    """How a random sum of the outputs changes with each parameter that they depend on, by name.
+def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True, watched: bool = True) -> dict[str, Tensor]:
+    """The gradient of a random sum of the outputs by each parameter on which they depend, by name.
 
     Args: as for `forward`.
     """
     own = {name: tensor.requires_grad_() for name, tensor in tensors(model).items() if isinstance(tensor, nn.Parameter)}
-    with evaluating(model), steady(model, double=double), torch.enable_grad(), _Look(double=double, traced=False):
+    look = _Look(double=double, traced=False) if watched else contextlib.nullcontext()
+    with evaluating(model), steady(model, double=double), torch.enable_grad(), look:
         arguments = inputs.copied()
         found = results(model(*arguments.args, **arguments.kwargs))
         sums = [
@@ -104,7 +109,7 @@ def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True) -> dict[
 
 @contextlib.contextmanager
 def steady(model: nn.Module, *, double: bool) -> Iterator[None]:
-    """No fused attention, no compiler, no warnings, fixed random numbers; all as it was afterwards."""
+    """No fused attention, no compiler, no warnings, fixed random numbers. Afterwards everything is restored."""
     fused, kind = torch.backends.mha.get_fastpath_enabled(), torch.get_default_dtype()
     with warnings.catch_warnings(), seeded(model), uncompiled():
         warnings.simplefilter("ignore")
@@ -119,19 +124,19 @@ def steady(model: nn.Module, *, double: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(model: nn.Module) -> Iterator[None]:
-    """The global generators give the same numbers every time, and go on afterwards as if not."""
+    """The global random generators give the same numbers every time. Afterwards their state is restored."""
     gpus = {tensor.device.index or 0 for tensor in tensors(model).values() if tensor.is_cuda}
     with global_generators(0, gpus=gpus):
         yield
 
 
 def uncompiled() -> contextlib.AbstractContextManager[None]:
-    """Runs what `torch.compile` made as it was written; every copy would be compiled anew."""
+    """Run compiled modules without compilation, because every copy would be compiled anew."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
 
 
 def parting(first: Sequence[Trace], second: Sequence[Trace], tolerance: float) -> Trace | None:
-    """The first operation whose values tell two passes apart, whatever their order; None where none does."""
+    """The first operation whose values differ between two passes by more than their order; None if there is none."""
     for one, other in zip(first, second, strict=False):
         if one.operation != other.operation or not _alike(one.sums, other.sums, tolerance):
             return one
@@ -144,7 +149,7 @@ def _alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
 
 
 class _Look(TorchDispatchMode):
-    """Runs every operation, in float64 if so asked, and keeps the traces of what it gives."""
+    """Runs every operation, in float64 on request, and keeps traces of its results."""
 
     def __init__(self, *, double: bool, traced: bool) -> None:
         super().__init__()
@@ -160,12 +165,17 @@ class _Look(TorchDispatchMode):
 
     @property
     def traces(self) -> list[Trace]:
-        """Those of all operations so far, brought to the CPU at once."""
+        """The traces of all operations so far, moved to the CPU together."""
         sums = torch.stack([own for *_, own in self._made]).cpu() if self._made else ()
         return [Trace(name, where, own) for (name, where, _), own in zip(self._made, sums, strict=True)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        if not all(kind.__torch_dispatch__ is Tensor.__torch_dispatch__ for kind in types):
+            return NotImplemented  # a subclass says first what it makes of the operation
+        with torch._C.DisableTorchFunction():
+            return self._take(func, args, kwargs or {})
+
+    def _take(self, func: Any, args: Any, kwargs: Any) -> Any:
         schema = func._schema
         changes = schema.is_mutable
         view = not changes and any(result.alias_info is not None for result in schema.returns)
@@ -197,35 +207,42 @@ class _Look(TorchDispatchMode):
 def _raised(thing: Any) -> Any:
     """An argument or result in float64."""
     if isinstance(thing, Tensor):
-        return thing.to(HIGH[thing.dtype]) if thing.dtype in HIGH else thing
+        return thing.to(HIGH[thing.dtype]) if thing.dtype in HIGH and not _is_zeros(thing) else thing
     if isinstance(thing, list | tuple):
         return type(thing)(_raised(each) for each in thing)
     return _raised_kinds(thing)
 
 
 def _raised_kinds(thing: Any) -> Any:
-    """An argument that asks for less precision asks for float64."""
+    """The same argument, with float64 instead of a dtype of less precision."""
     return HIGH.get(thing, thing) if isinstance(thing, torch.dtype) else thing
 
 
 def _tensors(thing: Any) -> list[Tensor]:
-    """The tensors among arguments or results of an operation, which are no deeper than a list."""
+    """The tensors among the arguments or results of an operation, which nest no deeper than a list."""
     things = thing if isinstance(thing, list | tuple) else [thing]
     flat = [own for each in things for own in (each if isinstance(each, list | tuple) else [each])]
     return [own for own in flat if isinstance(own, Tensor)]
 
 
+def _is_zeros(tensor: Tensor) -> bool:
+    """Whether a tensor is one of zeros that take no memory, with which hardly any operation works."""
+    return tensor.layout is torch.strided and not tensor.is_nested and tensor._is_zerotensor()
+
+
 def _is_real(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.layout == torch.strided and tensor.numel() > 0
+    """Whether the numbers of a tensor can be summed."""
+    kind = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return kind and tensor.is_floating_point() and is_plain(tensor) and not tensor.is_meta and tensor.numel() > 0
 
 
 def _sums(tensor: Tensor) -> Tensor:
-    """What no reordering changes of the values of a tensor."""
+    """Sums over a tensor that no reordering changes."""
     whole = tensor.detach().double()
     return torch.stack([whole.sum(), *(torch.linalg.vector_norm(whole, order) for order in (1, 2))])
 
 
 def _is_flat(tensor: Tensor, sums: Tensor) -> bool:
-    """Whether all numbers of a tensor are one and the same: the mean of squares is the square of the mean only then."""
+    """Whether all entries of a tensor are equal. Only then is the mean of squares the square of the mean."""
     whole, _, second = sums.tolist()
     return tensor.numel() * second**2 <= whole**2 * (1 + FLAT)

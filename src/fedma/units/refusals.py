@@ -1,4 +1,4 @@
-"""What no unit graph can be derived for, each with one sentence that says why and what to give instead."""
+"""Models for which no unit graph can be derived. Each is refused with the reason and what to give instead."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,14 +13,14 @@ from fedma.units.state import tensors
 QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 """Packages of modules whose weights are packed integers."""
 SHARDED = ("DTensor", "ShardedTensor", "FullyShardedDataParallel")
-"""Classes whose tensors are spread over processes."""
+"""Classes whose tensors are distributed over processes."""
 
 
 def refuse(model: Any) -> None:
-    """Refuse what is no ordinary, whole and initialised module.
+    """Refuse anything but an ordinary, complete and initialised module.
 
     Raises:
-        GraphError: in one sentence.
+        GraphError: the model is refused; the message says why and what to give instead.
     """
     if not isinstance(model, nn.Module):
         raise GraphError(f"{_what(model)}; give a torch.nn.Module and example inputs for its forward")
@@ -37,7 +37,7 @@ def refuse(model: Any) -> None:
 
 
 def _what(thing: Any) -> str:
-    """What somebody gave in the place of a module."""
+    """A description of the object that was given instead of a module."""
     if thing is None:
         return "the model is None"
     if isinstance(thing, type):
@@ -49,12 +49,12 @@ def _what(thing: Any) -> str:
     if isinstance(thing, list | tuple):
         return f"this is a {type(thing).__name__} of {len(thing)} things, not one model"
     if callable(thing):
-        return f"{getattr(thing, '__name__', type(thing).__name__)} is a function, whose weights nobody can know"
+        return f"{getattr(thing, '__name__', type(thing).__name__)} is a function, whose weights are out of reach"
     return f"{type(thing).__name__} is not a model"
 
 
 def _refused(module: nn.Module) -> str:
-    """Why a module cannot be looked into; empty where it can."""
+    """Why a module cannot be examined; empty if it can."""
     if isinstance(module, torch.jit.ScriptModule):
         return "it is compiled by TorchScript, whose weights cannot be changed in size; give the original nn.Module"
     if type(module).__module__.startswith(QUANTISED):
@@ -65,7 +65,7 @@ def _refused(module: nn.Module) -> str:
 
 
 def _unusable(tensor: Tensor) -> str:
-    """Why a model with this tensor cannot be run or changed; empty where it can."""
+    """Why a model with this tensor cannot be run or changed; empty if it can."""
     if is_lazy(tensor):
         return "is lazy and has no shape yet; run the model once, then give it"
     if tensor.is_meta:

@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """What is known of one operation.
+    """The rule for one operation.
 
     Attributes:
-        function: from a `Call` to the symbols of its result (or a list of them, for several results).
-        view: whether the operation only rearranges, so that done in place it rearranges the tensor itself.
+        function: takes a `Call` and returns the symbols of its result (a list of them for several results).
+        view: whether the operation only rearranges. Done in place, it then rearranges the tensor itself.
         keeps_uniform: whether uniform operands (all entries equal) give a uniform result.
         makes_uniform: whether the result is always uniform, whatever the first operand holds.
-        blank: whether the result's entries are whatever the memory held before.
+        blank: whether the result's entries are arbitrary (unwritten memory).
     """
 
     function: Callable[[Any], Any]
@@ -33,8 +33,8 @@ def rule(
 ) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
     """Register what operations say about the axes of their tensors.
 
-    The decorated function takes a `Call` and gives back the symbols of the result, one for each axis; a list of such
-    tuples for an operation with several results; None in the place of a result that shall stay in place.
+    The decorated function takes a `Call` and returns the symbols of the result, one for each axis. For several results
+    it returns a list of such tuples. None instead of a tuple means that this result stays in place.
 
         @fedma.units.rule("mylib::scale")
         def scale(op):
@@ -46,7 +46,7 @@ def rule(
         view: the operation only rearranges.
         keeps_uniform: uniform operands give a uniform result.
         makes_uniform: the result is uniform whatever the operands.
-        blank: the result is memory that nobody has written to.
+        blank: the result is unwritten memory.
     """
 
     def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -58,18 +58,18 @@ def rule(
 
 
 def find(name: str) -> Rule | None:
-    """The rule for an operation, if there is one."""
+    """The rule for an operation; None if there is none."""
     return _RULES.get(name)
 
 
 def names(text: str) -> list[str]:
-    """The words of a text: for rules that hold for many operations."""
+    """The words of a text, for rules that hold for many operations."""
     return text.split()
 
 
 @functools.cache
 def name_of(op: Any) -> str:
-    """An operation's name as rules know it: without "aten" and without the underscore of an operation in place."""
+    """An operation's name in the rule table: without "aten", and without the underscore of operations in place."""
     namespace, name = op._schema.name.split("::")
     if namespace != "aten":
         return f"{namespace}::{name}"
@@ -77,7 +77,7 @@ def name_of(op: Any) -> str:
 
 
 def bound_arguments(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Every argument of an operation by name, defaults included."""
+    """Every argument of an operation by name, including defaults."""
     declared = op._schema.arguments
     given = dict(zip((a.name for a in declared), args, strict=False))
     return {a.name: given.get(a.name, kwargs.get(a.name, a.default_value)) for a in declared}

@@ -1,4 +1,4 @@
-"""A module at other widths: new tensors, and the attributes that go with them."""
+"""A module at other widths: new tensors, and attributes that follow their shapes."""
 
 import contextlib
 import copy
@@ -17,7 +17,7 @@ from fedma.units.inputs import evaluating, keeping
 from fedma.units.state import tensors
 
 
-def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+def rebuild(model: nn.Module, weights: Mapping[str, Tensor], *, handed_over: bool = False) -> nn.Module:
     """A new module like `model` that holds these weights, whatever their widths; `model` stays as it is.
 
     Tied tensors stay tied, `requires_grad` and training flags are kept, and the attributes of PyTorch's own modules
@@ -26,6 +26,7 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     Args:
         model: gives the structure, and the tensors that `weights` does not name.
         weights: tensors by the names of `fedma.units.state.tensors`, of any shapes that fit each other.
+        handed_over: the new module may hold these very tensors; else it holds copies.
 
     Raises:
         GraphError: `weights` names a tensor that the model lacks, or the model cannot be copied.
@@ -36,14 +37,19 @@ def rebuild(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         raise GraphError(
             f"{type(model).__name__} has no tensor named {strangers[0]}; its tensors are {sorted(own)[:5]}…"
         )
-    fresh = copied(model, {id(tensor): _like(tensor, weights[name]) for name, tensor in own.items() if name in weights})
+    news = {
+        id(tensor): _like(tensor, weights[name], copy=not handed_over)
+        for name, tensor in own.items()
+        if name in weights
+    }
+    fresh = copied(model, news)
     _settle(fresh)
     return fresh
 
 
 @contextlib.contextmanager
 def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """The model itself holding these weights for a while, as `rebuild` would make one; nothing is copied."""
+    """The model itself with these weights for a while, as `rebuild` would make it; nothing is copied."""
     new = {id(tensor): _like(tensor, weights[name]) for name, tensor in tensors(model).items() if name in weights}
     with keeping(model):
         for module in model.modules():
@@ -55,7 +61,7 @@ def holding(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[nn.Modu
 
 
 def _settle(model: nn.Module) -> None:
-    """Let what modules keep of their tensors follow them."""
+    """Update what modules keep of their tensors."""
     with evaluating(model):
         for module in model.modules():
             _recompute(module)
@@ -63,14 +69,14 @@ def _settle(model: nn.Module) -> None:
 
 
 def _recompute(module: nn.Module) -> None:
-    """Let weights that a hook makes before every forward pass follow what they are made of."""
+    """Recompute weights that a hook makes before every forward pass."""
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, BasePruningMethod | SpectralNorm | WeightNorm):
             hook(module, ())
 
 
 def _follow(module: nn.Module) -> None:
-    """Let a module's attributes follow its tensors."""
+    """Update a module's attributes from its tensors' shapes."""
     for kind, follow in _FOLLOW:
         if isinstance(module, kind):
             return follow(module)
@@ -83,9 +89,9 @@ def _follow(module: nn.Module) -> None:
 def copied(model: nn.Module, instead: Mapping[int, Tensor] = {}) -> nn.Module:
     """A copy that shares nothing.
 
-    Tensors that a forward pass left behind in attributes are copied without their history of gradients.
+    Tensors that a forward pass left in attributes are copied without their gradient history.
 
-    Args: `instead` are tensors of the copy, by the identity of those in whose place they stand.
+    Args: `instead` maps the id of a tensor to the tensor that replaces it in the copy.
 
     Raises:
         GraphError: Python cannot copy the model (it holds a lock, a file, a generator or the like).
@@ -102,7 +108,7 @@ def copied(model: nn.Module, instead: Mapping[int, Tensor] = {}) -> nn.Module:
 
 
 class _Histories(TorchFunctionMode):
-    """Lets tensors be copied that PyTorch refuses to copy, because a graph of gradients leads to them."""
+    """Allows copies of tensors that PyTorch refuses to copy because they have a gradient history."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not Tensor.__deepcopy__ or args[0].is_leaf:
@@ -113,9 +119,9 @@ class _Histories(TorchFunctionMode):
         return memo[id(tensor)]
 
 
-def _like(old: Tensor, new: Tensor) -> Tensor:
-    """A copy of `new` that can stand where `old` does."""
-    value = new.detach().to(device=old.device, dtype=old.dtype, copy=True)
+def _like(old: Tensor, new: Tensor, *, copy: bool = True) -> Tensor:
+    """`new`, or a copy of it, ready to replace `old`."""
+    value = new.detach().to(device=old.device, dtype=old.dtype, copy=copy)
     return nn.Parameter(value, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else value
 
 
@@ -128,7 +134,7 @@ def _bilinear(module: nn.Bilinear) -> None:
 
 
 def _conv(module: conv._ConvNd) -> None:
-    """In a depthwise convolution every channel is a group; in other grouped ones the number of groups stays."""
+    """In a depthwise convolution every channel is a group. Other grouped convolutions keep their number of groups."""
     first, second = module.weight.shape[:2]
     if module.groups > 1 and module.groups == module.in_channels:
         per_group = second if module.transposed else module.out_channels // module.groups
@@ -188,4 +194,4 @@ _FOLLOW: list[tuple[type | tuple[type, ...], Callable]] = [
     (rnn.RNNBase, _recurrent),
     (rnn.RNNCellBase, _cell),
 ]
-"""How a module's attributes follow its tensors; the first kind that fits counts."""
+"""How a module's attributes follow its tensors. The first class that fits counts."""

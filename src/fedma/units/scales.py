@@ -1,8 +1,8 @@
 """Factors that one model's code applies and another's does not, moved into the weights.
 
-An adapter adds `scale * B(A(x))`, where the scale is a number in the code. Where nothing but this term reads `B`,
-another scale and a `B` that is so many times as large give the same function. Only a product of two tensors or more is
-taken for an adapter: a factor of one layer may as well be a mistake.
+An adapter adds `scale * B(A(x))`, where the scale is a number in the code. If only this term reads `B`, dividing the
+scale and multiplying `B` by the same number gives the same function. Only a product of two or more tensors counts as
+an adapter: a factor of a single layer may be a mistake.
 """
 
 import math
@@ -18,7 +18,7 @@ KEEPS = frozenset(
     | {"transpose", "permute", "expand", "slice", "select", "split", "split_with_sizes", "unbind", "sum", "mean"}
     | {"neg", "_to_copy", "index_select", "index", "repeat", "flip", "roll", "diagonal", "tril", "triu"}
 )
-"""Operations that are linear in their first operand: what multiplies that multiplies the result."""
+"""Operations that are linear in their first operand: a factor of it is a factor of the result."""
 PRODUCTS = {
     "mul": ("other", "self"),
     "mm": ("mat2", "self"),
@@ -27,7 +27,7 @@ PRODUCTS = {
     "div": ("self",),
     "embedding": ("weight",),
 }
-"""Operations that are linear in each of these operands; what is applied last comes first."""
+"""Operations that are linear in each of these operands; the operand applied last comes first."""
 FACTORS: Mapping[tuple[str, str], tuple[str, Callable[[float, float], float]]] = {
     ("mul", "other"): ("self", lambda one, two: two / one),
     ("mul", "self"): ("other", lambda one, two: two / one),
@@ -35,20 +35,20 @@ FACTORS: Mapping[tuple[str, str], tuple[str, Callable[[float, float], float]]] =
     ("add", "alpha"): ("other", lambda one, two: two / one),
     ("sub", "alpha"): ("other", lambda one, two: two / one),
 }
-"""Numbers in the code that multiply an operand: which one, and by what the other model's must be multiplied."""
+"""Arguments that multiply an operand: which operand, and the factor that the other model's operand needs."""
 
 
 def folded(code: Code, other: Transcript, growth: Mapping[str, float]) -> tuple[dict[str, float], Difference | None]:
-    """By what to multiply tensors of another model so that this code computes what the other one's does.
+    """Factors for another model's tensors, with which this code computes the other model's function.
 
     Args:
-        code: with which others are compared.
-        other: what the other model computes.
-        growth: how many times as large as the first model's the other's tensors are. Of a product, that one is
-            multiplied which then comes closest: models trained with unlike scales differ in what they adapted.
+        code: the code of the first model.
+        other: the transcript of the other model.
+        growth: for each tensor, its size in the other model divided by that in the first. In a product, the tensor
+            whose ratio fits the factor best is multiplied: models trained with other scales adapted differently.
 
     Returns:
-        factors by the names of tensors, and the first difference that no factor explains, if there is one.
+        The factors by tensor name, and the first difference that no factor explains (None if there is none).
     """
     factors: dict[str, float] = {}
     same: dict[int, int] = {}
@@ -62,7 +62,7 @@ def folded(code: Code, other: Transcript, growth: Mapping[str, float]) -> tuple[
 
 
 def _factors(code: Code, other: Transcript, found: Difference, growth: Mapping[str, float]) -> dict[str, float] | None:
-    """The factors that make up for this difference; None where none do."""
+    """The factors that compensate this difference; None if no factors do."""
     if found.first is None or found.other is None:
         return None
     one, two = code.script.line(found.first), other.line(found.other)
@@ -93,7 +93,7 @@ def _alike(code: Code, one: Any, other: Transcript, two: Any, found: Difference)
 
 
 def _number(script: Transcript, arg: Any) -> float | None:
-    """A number of the code, also one that it keeps as a tensor."""
+    """A number in the code, which may be kept as a tensor; None for anything else."""
     if isinstance(arg, Ref):
         value = script.values[arg.number]
         return float(value.tensor) if isinstance(value, Constant) and value.tensor.dim() == 0 else None
@@ -101,7 +101,7 @@ def _number(script: Transcript, arg: Any) -> float | None:
 
 
 class _Term:
-    """Looks for the tensors whose product a value is."""
+    """Finds the tensors whose product a value is."""
 
     def __init__(self, script: Transcript) -> None:
         self.script = script
@@ -110,7 +110,7 @@ class _Term:
         self.readers = Counter(ref.number for ref in [*refs, *refs_in(script.outputs)])
 
     def tensors(self, arg: Any) -> list[str]:
-        """The tensors in which this operand is linear and which nothing else reads, the one applied last first."""
+        """The tensors in which this operand is linear and that nothing else reads, last applied first."""
         if not isinstance(arg, Ref) or self.readers[arg.number] != 1:
             return []
         value = self.script.values[arg.number]

@@ -1,4 +1,4 @@
-"""Other numbers in models and inputs, so that what holds by accident shows itself; and how far outputs differ."""
+"""Perturbed models and inputs, at which accidental symmetries fail; and how far outputs differ."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,78 +8,113 @@ import torch
 from torch import Tensor, nn
 
 from fedma.seeds import generator
-from fedma.units.inputs import Inputs
+from fedma.units.inputs import Inputs, dense
 from fedma.units.resize import copied
 from fedma.units.state import tensors
 
 SHAKE = 0.1
-"""How far the numbers of a model are moved, in terms of their own size."""
+"""How far the weights of a model are changed, relative to their own size."""
 WILD = 1e8
-"""Larger numbers than any that a training leaves behind."""
+"""Larger than any weight that training leaves behind."""
 TOUCH = 1e-4
-"""How far numbers are moved to see whether outputs show it, in terms of their own size."""
+"""How far weights are changed to see whether outputs show it, relative to their own size."""
 SPREADS = (0.5, 0.02)
-"""How far the numbers of inputs are moved, in terms of their own size: the first that the model runs with."""
+"""How far inputs are changed, relative to their own size. The first value at which the model runs counts."""
+PART = 1_000_003
+"""How many entries of a tensor are changed at once. It is prime, so no multiple of the length of a row."""
 FLOOR = 1e-6
-"""Least size of a tensor's variation that differences are measured by, in terms of its largest number."""
+"""Least unit in which a tensor's differences are measured, relative to its largest entry."""
 
 
 @torch.no_grad()
 def shaken(model: nn.Module, *, double: bool = True, by: float = SHAKE) -> nn.Module:
-    """A copy with other numbers everywhere: the function is another, its symmetries are the same.
+    """A copy with other weights everywhere. Its function differs, its symmetries are the same.
 
-    A bias that starts at zero, or a scale that starts at one, could not tell a wrong order from a right one.
+    Biases of zero and scales of one would not show a wrong order.
     """
-    fresh = copied(model).double() if double else copied(model)
+    fresh = copied(model, _doubles(model)).double() if double else copied(model)
     random = generator(0, "shake")
     for tensor in _saved(fresh):
         _tame(tensor)
-        tensor.mul_(1 + by * _uniform(tensor, random))
-        if isinstance(tensor, nn.Parameter):
-            tensor.add_(by * (2 * _uniform(tensor, random) - 1) * max(float(tensor.abs().mean()), SHAKE))
-        else:
-            tensor.add_(by * _uniform(tensor, random))
+        for part, noise in _noisy(tensor, random):
+            part.mul_(1 + by * noise)
+        size = max(float(torch.linalg.vector_norm(tensor, 1)) / max(tensor.numel(), 1), SHAKE)
+        for part, noise in _noisy(tensor, random):
+            part.add_(by * (2 * noise - 1) * size if isinstance(tensor, nn.Parameter) else by * noise)
     return fresh
 
 
+def _doubles(model: nn.Module) -> dict[int, Tensor]:
+    """Plain tensors of a model in float64, by the identity of the model's own, so that they are copied but once."""
+    plain = {id(own): own for own in tensors(model).values() if type(own) in (Tensor, nn.Parameter) and own.is_leaf}
+    return {
+        key: nn.Parameter(_high(own), requires_grad=own.requires_grad) if isinstance(own, nn.Parameter) else _high(own)
+        for key, own in plain.items()
+        if own.is_floating_point() and own.layout == torch.strided
+    }
+
+
+def _high(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float64, copy=True)
+
+
 def _tame(tensor: Tensor) -> None:
-    """Numbers of a training that went wrong, made usable: what moves together does not depend on them."""
+    """Weights made usable after a diverged training. Which units move together does not depend on them."""
     tensor.nan_to_num_(0.0, 0.0, 0.0)
-    if tensor.numel() and float(tensor.abs().max()) > WILD:
-        tensor.div_(tensor.abs().max())
+    if tensor.numel() and (largest := float(torch.linalg.vector_norm(tensor, float("inf")))) > WILD:
+        tensor.div_(largest)
 
 
 @torch.no_grad()
 def roused(model: nn.Module, seed: int) -> nn.Module:
-    """A copy whose parameters are scaled by random numbers between -1 and 1: what slept, or was full, may work."""
+    """A copy with parameters scaled by random numbers in -1…1. Inactive or saturated units may act in it."""
     fresh = copied(model)
     random = generator(seed, "rouse")
     for tensor in _saved(fresh):
-        if isinstance(tensor, nn.Parameter):
-            tensor.mul_(2 * _uniform(tensor, random) - 1)
+        for part, noise in _noisy(tensor, random) if isinstance(tensor, nn.Parameter) else ():
+            part.mul_(2 * noise - 1)
     return fresh
 
 
 @torch.no_grad()
 def trembling(model: nn.Module) -> nn.Module:
-    """A copy whose numbers differ in their last digit: what its outputs say of rounding."""
+    """A copy whose weights differ in their last digit. Its outputs show the effect of rounding."""
     fresh = copied(model)
     random = generator(0, "tremble")
     for tensor in _saved(fresh):
-        tensor.mul_(1 + torch.finfo(tensor.dtype).eps * (2 * _uniform(tensor, random) - 1))
+        for part, noise in _noisy(tensor, random):
+            part.mul_(1 + torch.finfo(tensor.dtype).eps * (2 * noise - 1))
     return fresh
 
 
 def touched(tensor: Tensor) -> Tensor:
-    """Other numbers, each by a ten-thousandth at most."""
+    """The same tensor with every entry changed by a ten-thousandth at most."""
     return tensor.detach() * (1 + TOUCH * _uniform(tensor.detach(), generator(0, "touch")))
 
 
 def _saved(model: nn.Module) -> list[Tensor]:
-    """A model's own real and complex numbers, but for buffers that its constructor makes anew."""
+    """A model's real and complex tensors, without buffers that its constructor makes anew."""
     unsaved = {id(m._buffers.get(name)) for m in model.modules() for name in m._non_persistent_buffers_set}
     own = tensors(model).values()
     return [t for t in own if (t.is_floating_point() or t.is_complex()) and id(t) not in unsaved]
+
+
+def _noisy(tensor: Tensor, random: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """The numbers of a tensor in parts, to be changed in place, each with as many random numbers from 0 to 1.
+
+    All parts of a large tensor get the same random numbers, which cost more than all else; a part is no number of
+    rows, so that no two rows get the same.
+    """
+    flat = _in_a_row(tensor)
+    parts = flat.split(PART) if flat.dim() == 1 else (flat,)
+    noise = _uniform(parts[0], random)
+    return [(part, noise[: len(part)] if part.dim() else noise) for part in parts]
+
+
+def _in_a_row(tensor: Tensor) -> Tensor:
+    """A view of a tensor's numbers as they lie in memory; the tensor itself where they do not lie side by side."""
+    lying = tensor.permute(sorted(range(tensor.dim()), key=lambda axis: -tensor.stride()[axis]))
+    return lying.view(-1) if lying.is_contiguous() else tensor
 
 
 def _uniform(tensor: Tensor, random: torch.Generator) -> Tensor:
@@ -101,7 +136,7 @@ def _doubled(leaf: Any) -> Any:
 
 
 def perturbed(inputs: Inputs, spread: float) -> Inputs:
-    """The same arguments with other values in every floating-point tensor, array and number; whole numbers stay."""
+    """The same arguments with other values in every floating-point tensor, array and number. Integers stay."""
     random = generator(0, "inputs")
     return inputs.each(lambda leaf: _moved(leaf, spread, random))
 
@@ -120,7 +155,7 @@ def _moved(leaf: Any, spread: float, random: torch.Generator) -> Any:
 
 
 def _other(tensor: Tensor, spread: float, random: torch.Generator) -> Tensor:
-    """Numbers moved in terms of their own size and of that of all, between zero and the outermost of their sign."""
+    """Entries changed relative to their own and the overall size, within zero and the extreme of their sign."""
     size = tensor.detach().abs()
     mean = float(size[size.isfinite()].double().mean()) if size.isfinite().any() else 0.0
     scale = 1 - spread * _uniform(size, random)
@@ -131,14 +166,14 @@ def _other(tensor: Tensor, spread: float, random: torch.Generator) -> Tensor:
 
 
 def difference(first: Sequence[Tensor], second: Sequence[Tensor], sizes: Sequence[float] = ()) -> float:
-    """The largest difference of two sets of outputs, relative to their size; infinite if they cannot be compared.
+    """The largest difference of two sets of outputs, relative to their size; infinite if they are not comparable.
 
-    Equal infinities are equal, and so are NaN in the same place; where all is equal, nothing is measured.
+    Equal infinities count as equal, and so do two NaN in the same place.
 
     Args:
         first: outputs.
         second: others of the same model.
-        sizes: what each tensor's differences are measured by; by its largest number among those that differ.
+        sizes: for each tensor, the unit of its differences; by default its largest entry among those that differ.
     """
     if len(first) != len(second):
         return float("inf")
@@ -159,7 +194,7 @@ def _gap(one: Tensor, other: Tensor, size: float) -> float:
 
 
 def variation(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[float]:
-    """How much each of two sets of outputs of other inputs varies: a mask's huge numbers do not count for much."""
+    """How much each output varies between two sets of inputs. The huge numbers of masks add little to it."""
     return [_variation(*each) for each in zip(first, second, strict=False)]
 
 
@@ -173,12 +208,6 @@ def _variation(one: Tensor, other: Tensor) -> float:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """The numbers of a tensor of any kind as float64."""
-    tensor = tensor.detach()
-    if tensor.is_nested:
-        tensor = tensor.to_padded_tensor(0.0)
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
+    """The entries of a tensor of any dtype and layout as float64."""
+    tensor = dense(tensor.detach())
     return torch.view_as_real(tensor.resolve_conj()).double() if tensor.is_complex() else tensor.double()

@@ -26,7 +26,7 @@ def table(graph: "UnitGraph") -> str:
 
 
 def summary(graph: "UnitGraph") -> str:
-    """How much of the model moves."""
+    """The number of groups, and the share of entries that move."""
     count = len(graph.groups)
     return f"{count} group{'' if count == 1 else 's'}; {100 * graph.coverage:.1f} % of the entries move"
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's own parameters and buffers (not copies), module by module; each under the first of its names."""
+    """The model's own parameters and buffers (not copies), module by module, each under its first name."""
     first: dict[int, tuple[str, Tensor]] = {}
     for path, module in model.named_modules():
         named = itertools.chain(module.named_parameters(path, recurse=False), module.named_buffers(path, recurse=False))
@@ -23,7 +23,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into the model's tensors of the same names and shapes; tensors not named stay as they are."""
+    """Copy weights into the model's tensors of the same names and shapes. Other tensors stay unchanged."""
     own = tensors(model)
     with torch.no_grad():
         for name, tensor in weights.items():
@@ -31,7 +31,7 @@ def load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def unsaved(model: nn.Module) -> set[int]:
-    """Identities of the buffers that a state dict leaves out: the model's constructor makes them anew."""
+    """The ids of buffers that a state dict leaves out. The model's constructor makes them anew."""
     return {
         id(module._buffers[name])
         for module in model.modules()

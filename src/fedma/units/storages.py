@@ -1,4 +1,4 @@
-"""Which tensors show the same memory: known by its address, not by the Python objects that come and go."""
+"""Which tensors show the same memory. Memory is known by its address, since Python objects come and go."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 @dataclass(eq=False)
 class Storage:
-    """Memory that tensors show.
+    """A piece of memory that tensors show.
 
     Attributes:
-        number: of this memory.
+        number: its number.
         start: address of its first byte.
         size: in bytes.
-        owner: tells when it was given back; or the tensor itself, for one that shows no memory of the plain kind.
+        owner: shows when the memory was freed; or the tensor itself if its memory is not plain.
         constant: whether nothing in it was computed from parameters or inputs.
-        version: the highest count of writes that a tensor on it may show, as far as the writes were seen; None where
-            it was there before and nothing is known of them.
+        version: the highest write count that its tensors can have after all writes that were seen; None if the memory
+            existed before and its writes are unknown.
     """
 
     number: int
@@ -30,17 +30,17 @@ class Storage:
     version: int | None = None
 
     def wrote(self, tensor: Tensor, times: int = 0) -> None:
-        """A tensor on it has been written to as often as it says, and so many times more."""
+        """Note writes: the tensor's own write count, plus this many."""
         if self.version is not None and not tensor.is_inference():
             self.version = max(self.version, tensor._version + times)
 
     def hides(self, tensor: Tensor) -> bool:
-        """Whether something wrote to a tensor on it that was not seen."""
+        """Whether some write to this tensor was not seen."""
         return self.version is not None and not tensor.is_inference() and tensor._version > self.version
 
     @property
     def gone(self) -> bool:
-        """Whether the memory was given back, or moved, so that its address may mean another by now."""
+        """Whether the memory was freed or moved, so that its address may now belong to other memory."""
         if isinstance(self.owner, Tensor):
             return False
         memory = torch.UntypedStorage._new_with_weak_ptr(self.owner.cdata)
@@ -48,29 +48,29 @@ class Storage:
 
 
 class Storages:
-    """All memory met so far."""
+    """All memory seen so far."""
 
     def __init__(self) -> None:
         self._by_address: dict[int, Storage] = {}
         self._count = 0
 
     def find(self, tensor: Tensor) -> Storage | None:
-        """The memory that a tensor shows, if it is known."""
+        """The memory that a tensor shows, if known; else None."""
         found = self._by_address.get(_address(tensor))
         return None if found is None or found.gone else found
 
     def __getitem__(self, tensor: Tensor) -> Storage:
-        """The memory of a tensor that is known."""
+        """The known memory of a tensor."""
         return self._by_address[_address(tensor)]
 
     def around(self, tensor: Tensor) -> Storage | None:
-        """The known memory in the midst of which a tensor's own begins."""
+        """The known memory inside which the tensor's memory begins; None if there is none."""
         address = _address(tensor)
         inside = (s for s in self._by_address.values() if s.start < address < s.start + s.size and not s.gone)
         return next(inside, None)
 
     def add(self, tensor: Tensor, *, constant: bool = False, fresh: bool = False) -> Storage:
-        """The memory that a tensor shows, met for the first time; whether it was made in this pass."""
+        """Register the memory of a tensor, and whether it was made in this pass."""
         plain = is_plain(tensor)
         memory = tensor.untyped_storage() if plain else None
         owner = tensor if memory is None else StorageWeakRef(memory)
@@ -82,7 +82,7 @@ class Storages:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is a window on memory (no sparse or nested one, and no zeros that take no memory)."""
+    """Whether a tensor is a plain view of memory (not sparse, not nested, not zeros without memory)."""
     return tensor.layout is torch.strided and not tensor.is_nested and not tensor._is_zerotensor()
 
 
@@ -92,14 +92,14 @@ def is_allocated(tensor: Tensor) -> bool:
 
 
 def window(tensor: Tensor) -> Hashable:
-    """What tells apart two tensors that show the same memory."""
+    """A key that differs between two tensors that show the same memory in different ways."""
     if not is_plain(tensor):
         return None
     return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
 
 
 def _address(tensor: Tensor) -> int:
-    """The address of the first byte; a number below zero where there is none."""
+    """The address of the first byte; negative if there is none."""
     if not is_plain(tensor):
         return -id(tensor)
     memory = tensor.untyped_storage()

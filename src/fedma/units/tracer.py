@@ -1,4 +1,4 @@
-"""From operations to symbols: what a forward pass says about the axes of the tensors that go through it."""
+"""From operations to symbols: what a forward pass reveals about the axes of its tensors."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedma.errors import PinnedWarning
-from fedma.units.axes import Leaf, Misfit, Source, Symbol, leaf, leaves, pin, unify
+from fedma.units.axes import Leaf, Misfit, Symbol, TensorAxis, leaf, leaves, pin, unify
 from fedma.units.call import Call, Mix, NoRule
 from fedma.units.registry import Rule, bound_arguments, find, name_of
 from fedma.units.registry import names as words
@@ -20,25 +20,25 @@ CONSTANT_LIMIT = 10_000_000
 
 
 class Tracer:
-    """Collects what the operations of one forward pass say.
+    """Collects what the operations of one forward pass reveal.
 
     Attributes:
         owned: the model's own tensors, by name.
         seen: every value, in order of appearance.
-        mixes: which units were mixed while others were carried along.
-        incoming: parameter axes that were summed over; `outgoing` those that made units whatever else they did.
+        mixes: which units were mixed while others were passed through.
+        incoming: parameter axes that were summed over. `outgoing` holds axes that made units, even if also summed over.
         statistics: (mean, variance) buffers of normalisations.
         used: names of the model's tensors in order of first use.
-        warned: reasons of pins that a missing rule caused.
-        ambiguous: whether two parameters were multiplied: a layer applied to one of them, or a weight made of two.
+        warned: reasons for pins that a missing rule caused.
+        ambiguous: whether two parameters were multiplied. It may be a layer applied to one, or a weight made of two.
     """
 
     def __init__(self) -> None:
         self.owned: dict[str, Value] = {}
         self.seen: list[Value] = []
         self.mixes: list[Mix] = []
-        self.incoming: set[Source] = set()
-        self.outgoing: set[Source] = set()
+        self.incoming: set[TensorAxis] = set()
+        self.outgoing: set[TensorAxis] = set()
         self.statistics: list[tuple[str, str]] = []
         self.used: dict[str, None] = {}
         self.warned: set[str] = set()
@@ -47,7 +47,7 @@ class Tracer:
 
     @property
     def doubtful(self) -> bool:
-        """Whether operations less finely divided might say more: something reads units that nothing makes, say."""
+        """Whether coarser operations might reveal more, because something reads units that nothing makes, say."""
         made: set[Leaf] = set()
         read: set[Leaf] = set()
         for name in self.used:
@@ -68,7 +68,7 @@ class Tracer:
         return self.note(Value(tuple(leaf(size, pinned=why) for size in shape), dtype=dtype))
 
     def constant(self, tensor: Tensor, name: str | None = None, *, lasting: bool = True) -> Value:
-        """A constant: free along the axes along which it is uniform (and will be), in place along the others."""
+        """A constant: free along axes on which it is uniform (and stays so), pinned along the others."""
         known = lasting and tensor.numel() <= CONSTANT_LIMIT and not _is_fake(tensor)
         free = [known and n > 0 and bool((tensor == tensor.narrow(d, 0, 1)).all()) for d, n in enumerate(tensor.shape)]
         return self.known(tensor.shape, free, name, tensor.dtype)
@@ -76,7 +76,7 @@ class Tracer:
     def known(
         self, shape: Sequence[int], free: Sequence[bool], name: str | None = None, dtype: torch.dtype | None = None
     ) -> Value:
-        """A constant of this shape, and for each axis, whether all entries along it are equal."""
+        """A constant of this shape; for each axis, `free` says whether all entries along it are equal."""
         sources = [[(name, d)] if name else [] for d in range(len(shape))]
         symbols = tuple(
             leaf(n, pinned="" if f else "constant", sources=s) for n, f, s in zip(shape, free, sources, strict=True)
@@ -84,18 +84,18 @@ class Tracer:
         return self.note(Value(symbols, weight=True, memory=Memory(all(free)), dtype=dtype))
 
     def note(self, value: Value) -> Value:
-        """Remember a value for what is decided at the end."""
+        """Keep a value for the decisions at the end."""
         self.seen.append(value)
         value.share(value.memory)
         return value
 
     @property
     def activations(self) -> Iterator[Symbols]:
-        """The symbols of everything that is computed from the inputs, in order of appearance."""
+        """The symbols of all values computed from the inputs, in order of appearance."""
         return (value.symbols for value in self.seen if value.settled and not value.weight)
 
     def output(self, value: Value) -> None:
-        """Pin what the model gives back."""
+        """Pin the model's results."""
         for symbol in value.symbols:
             pin(symbol, "output")
 
@@ -109,13 +109,13 @@ class Tracer:
         where: str,
         whole: bool = False,
     ) -> list[Value | None]:
-        """The values that an operation gives.
+        """The values of an operation's results.
 
         Args:
             op: the ATen operation (an `OpOverload`).
-            args: its arguments, with values in the place of tensors.
+            args: its arguments, with values instead of tensors.
             kwargs: likewise.
-            shapes: of its results; None for a result that is no tensor.
+            shapes: the shapes of its results; None for a result that is no tensor.
             where: path of the module that calls it.
             whole: whether the tensors that it writes to show all of their memory.
         """
@@ -148,11 +148,11 @@ class Tracer:
     def use(self, value: Value) -> None:
         """Remember when the model's own tensors are first used."""
         for symbol in value.symbols if value.weight and value.settled else ():
-            for name, _ in symbol.sources:
+            for name, _ in sorted(symbol.sources):
                 self.used.setdefault(name)
 
     def _ruled(self, rule: Rule, call: Call) -> list[Symbols | Value | None]:
-        """What the rule says of each result; where there is none, or it fails, everything touched stays in place."""
+        """The rule's answer for each result. If there is no rule, or it fails, everything touched stays in place."""
         try:
             given = rule.function(call)
             if isinstance(given, Value | tuple):
@@ -169,7 +169,7 @@ class Tracer:
             return [_fitted(None, shape, call.name) for shape in call.shapes]
 
     def _result(self, result: Symbols | Value | None, weight: bool, memory: Memory) -> Value | None:
-        """What a rule said of a result, as a value; whatever an input had a part in is a view of no parameter."""
+        """A rule's answer for a result, as a value. If inputs took part, it is no view of a parameter."""
         if isinstance(result, Value):
             result.own = weight
             return self.note(result)
@@ -180,7 +180,7 @@ class Tracer:
         return self.note(Value(result, weight=weight, memory=replace(memory)))
 
     def _overwrite(self, target: Value, result: Value, *, whole: bool) -> Value:
-        """An operation in place: the tensor, and all its views, now hold the result."""
+        """Note an operation in place: the tensor and all its views now hold the result."""
         if target.shape != result.shape:
             return result
         for old, new in zip(target.symbols, result.symbols, strict=True):
@@ -209,11 +209,11 @@ WRITES = words("""
 copy fill zero slice_scatter select_scatter diagonal_scatter as_strided_scatter index_put index_copy index_fill scatter
 masked_fill masked_scatter
 """)
-"""Operations that write to their first operand, or to a copy of it, without reading what they replace."""
+"""Operations that overwrite their first operand, or a copy of it, without reading the replaced entries."""
 
 
 def _pin_blank(inputs: Sequence[Value], targets: Sequence[Value], rule: Rule) -> None:
-    """Memory that nobody has written to holds anything: who reads it gets no symmetry."""
+    """Pin unwritten memory: its entries are arbitrary, so reading it gives no symmetry."""
     for value in () if rule.view or rule.makes_uniform else inputs:
         if value.memory.blank and value not in targets:
             for symbol in value.symbols:
@@ -222,7 +222,7 @@ def _pin_blank(inputs: Sequence[Value], targets: Sequence[Value], rule: Rule) ->
 
 
 def _written(op: Any, targets: Mapping[str, Any], results: Sequence[Value | None]) -> list[tuple[int, Value, Value]]:
-    """What an operation wrote to, between the place and the value of the result that says what."""
+    """What an operation wrote to, with the place and the value of the corresponding result."""
     names = {str(a.alias_info.before_set): a.name for a in op._schema.arguments if a.name in targets}
     found = []
     for place, (returned, result) in enumerate(zip(op._schema.returns, results, strict=False)):
@@ -234,14 +234,14 @@ def _written(op: Any, targets: Mapping[str, Any], results: Sequence[Value | None
 
 
 def _free(value: Value) -> Value:
-    """The value as an operation sees it that computes: a tensor whose entries are all equal constrains nothing."""
+    """The value as a computing operation sees it: a tensor with equal entries constrains nothing."""
     if not value.memory.uniform:
         return value
     return Value(tuple(leaf(n) for n in value.shape), weight=value.weight, memory=value.memory, dtype=value.dtype)
 
 
 def _fitted(result: Any, shape: Shape | None, name: str) -> Symbols | Value | None:
-    """A rule's answer for one result, checked: a symbol of the right length for each axis."""
+    """A rule's answer for one result, after a check: a symbol of the right length for each axis."""
     if shape is None or isinstance(result, Value):
         return result if shape is not None else None
     if result is None:

@@ -1,4 +1,4 @@
-"""What one forward pass computes: its operations in order, each result written once, so that two can be compared."""
+"""What one forward pass computes: its operations in order, with one number per value, so that two can be compared."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,11 +33,11 @@ class Ref:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that comes from outside: a tensor of the model, by name, or a tensor among the inputs.
+    """A value from outside: a named tensor of the model, or a tensor among the inputs.
 
     Attributes:
         kind: "tensor" or "input".
-        name: of the tensor, or the input's place among the inputs.
+        name: the tensor's name, or the input's position among the inputs.
         shape: of the value.
         dtype: likewise.
     """
@@ -57,7 +57,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Result:
-    """What a line gives at a place among its results."""
+    """One of the results of a line."""
 
     line: int
     place: int
@@ -73,8 +73,8 @@ class Line:
     """One operation.
 
     Attributes:
-        name: of the operation, without overload; the same for one that works in place.
-        args: by the names of its schema, defaults included, with `Ref`s for tensors.
+        name: the operation's name without overload; the same whether or not it works in place.
+        args: arguments by the names of its schema, including defaults, with `Ref`s for tensors.
         where: path of the module that calls it.
     """
 
@@ -88,10 +88,10 @@ class Transcript:
     """What one forward pass computes.
 
     Attributes:
-        values: of every tensor, in order of appearance.
-        lines: the operations in order, without those on constants alone, of which the value is known.
-        outputs: what the model gives: `Ref`s for tensors, other leaves as they are.
-        decided: whether Python read numbers from tensors, so that other weights may take other ways.
+        values: all values, in order of appearance.
+        lines: the operations in order. Operations on constants alone are left out, since their values are known.
+        outputs: the model's results: `Ref`s for tensors, other leaves unchanged.
+        decided: whether Python read numbers from tensors. Then other weights may take other branches.
     """
 
     values: list[Value] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Transcript:
         """The line that made a value.
 
         Raises:
-            ValueError: no line did.
+            ValueError: no line made it.
         """
         value = self.values[position]
         if not isinstance(value, Result):
@@ -112,12 +112,12 @@ class Transcript:
 
 
 def transcribe(model: nn.Module, inputs: Inputs, *, fixed: Collection[str] = ()) -> Transcript:
-    """What one forward pass of a model computes, in evaluation mode.
+    """A transcript of one forward pass of a model in evaluation mode.
 
     Args:
-        model: a copy that nobody needs afterwards: what a forward pass leaves behind stays in it.
-        inputs: left as they are.
-        fixed: names of buffers that are constants, which count by their values; see `constants`.
+        model: a copy to be thrown away: it keeps what a forward pass leaves behind.
+        inputs: left unchanged.
+        fixed: names of buffers that count as constants, by their values; see `constants`.
     """
     scribe, own = Scribe(), inputs.copied()
     scribe.introduce(model, own, fixed)
@@ -135,13 +135,13 @@ def transcribe(model: nn.Module, inputs: Inputs, *, fixed: Collection[str] = ())
 
 @dataclass
 class _Memory:
-    """What is known of a storage.
+    """What is known about a storage.
 
     Attributes:
         ref: the value that it holds.
-        geometry: of the tensor that this value is; None for the storage as a whole.
-        writes: how often something was written into it.
-        constant: whether all that it holds is constant.
+        geometry: the geometry of the tensor with this value; None for the whole storage.
+        writes: how often it was written to.
+        constant: whether its entries are all constant.
     """
 
     ref: Ref
@@ -152,7 +152,7 @@ class _Memory:
 
 @dataclass(frozen=True)
 class _Known:
-    """A tensor (kept, so that neither its identity nor its storage is given to another), and its value as last read."""
+    """A tensor and its value when last read. It is kept alive so that its id and its storage stay its own."""
 
     tensor: Tensor
     ref: Ref
@@ -161,7 +161,7 @@ class _Known:
 
 
 class Scribe(TorchDispatchMode):
-    """Runs every operation as it is and writes it down."""
+    """Runs every operation unchanged and records it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class Scribe(TorchDispatchMode):
         return False
 
     def introduce(self, model: nn.Module, inputs: Inputs, fixed: Collection[str]) -> None:
-        """Name the model's weights and the inputs."""
+        """Register the model's weights and the inputs."""
         for name, tensor in tensors(model).items():
             if name not in fixed:
                 self._settle(tensor, self._value(Given("tensor", name, tuple(tensor.shape), tensor.dtype)))
@@ -186,7 +186,7 @@ class Scribe(TorchDispatchMode):
                 self._settle(leaf, self._value(Given("input", str(place), tuple(leaf.shape), leaf.dtype)))
 
     def finish(self, found: Sequence[Any]) -> Transcript:
-        """The transcript, with what the model gave."""
+        """The transcript, with the model's results as its outputs."""
         script = self.transcript
         arrays = [torch.as_tensor(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf for leaf in found]
         script.outputs = [self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in arrays]
@@ -206,7 +206,7 @@ class Scribe(TorchDispatchMode):
         return result
 
     def ref(self, tensor: Tensor) -> Ref:
-        """The value that a tensor has now; one that no operation made is a constant."""
+        """The present value of a tensor. A tensor that no operation made is a constant."""
         key = _storage(tensor)
         memory, known = self._memories.get(key), self._known.get(id(tensor))
         if memory is None:
@@ -216,7 +216,7 @@ class Scribe(TorchDispatchMode):
         return self._know(tensor, self._read(tensor, memory))
 
     def _read(self, tensor: Tensor, memory: _Memory) -> Ref:
-        """The value of a tensor that looks into a storage which something was written into, or is a new view."""
+        """The value of a new view, or of a tensor whose storage was written to since it was read."""
         if memory.constant:
             return self._value(Constant(tensor.detach().clone()))
         if memory.geometry == _geometry(tensor):
@@ -227,7 +227,7 @@ class Scribe(TorchDispatchMode):
     def _write_down(
         self, func: Any, line: Line, given: list[Tensor], written: list[Tensor], before: Mapping[int, Ref]
     ) -> None:
-        """One operation that gave these tensors and wrote into those."""
+        """Record one operation, the tensors that it returned, and the tensors that it wrote to."""
         folded = self._is_constant(func, line)
         if torch.Tag.nondeterministic_seeded in func.tags:
             self._draws += 1
@@ -241,7 +241,7 @@ class Scribe(TorchDispatchMode):
             self._overwrite(tensor, self._of(tensor, number, place), before[id(tensor)], constant=folded)
 
     def _is_constant(self, func: Any, line: Line) -> bool:
-        """Whether the results are known without weights or inputs."""
+        """Whether the results depend on no weight and no input."""
         if line.name in HOLLOW or torch.Tag.nondeterministic_seeded in func.tags:
             return False
         skipped = {"self"} if line.name in LIKE else set()
@@ -249,7 +249,7 @@ class Scribe(TorchDispatchMode):
         return all(isinstance(self.transcript.values[ref.number], Constant) for ref in refs)
 
     def _overwrite(self, tensor: Tensor, ref: Ref, before: Ref, *, constant: bool) -> None:
-        """Something was written into a tensor, and so into its storage."""
+        """Note a write to a tensor, and so to its storage."""
         memory = self._memories[_storage(tensor)]
         memory.writes += 1
         if _covers(tensor):
@@ -261,7 +261,7 @@ class Scribe(TorchDispatchMode):
         self._know(tensor, ref)
 
     def _whole(self, tensor: Tensor) -> Ref:
-        """The value of a tensor's whole storage."""
+        """The value of a tensor's whole storage, as one tensor."""
         memory = self._memories[_storage(tensor)]
         if not memory.constant or _covers(tensor):
             return memory.ref
@@ -274,7 +274,7 @@ class Scribe(TorchDispatchMode):
         return self._value(Result(line, place, tuple(tensor.shape), tensor.dtype))
 
     def _settle(self, tensor: Tensor, ref: Ref, *, constant: bool = False) -> Ref:
-        """Remember a tensor's value; the first tensor of a storage tells what the storage holds."""
+        """Keep a tensor's value. The first tensor of a storage gives the storage its value."""
         self._memories.setdefault(_storage(tensor), _Memory(ref, _geometry(tensor), constant))
         return self._know(tensor, ref)
 
@@ -296,7 +296,7 @@ class Scribe(TorchDispatchMode):
 
 
 class _Readers(TorchFunctionMode):
-    """Notices when tensors become Python's or NumPy's numbers without any operation."""
+    """Notices when tensors become numbers of Python or NumPy without an operation."""
 
     def __init__(self, scribe: Scribe) -> None:
         super().__init__()
@@ -308,18 +308,18 @@ class _Readers(TorchFunctionMode):
 
 
 DECIDING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
-"""Of operations that give numbers to Python, or as many entries as numbers say."""
+"""Tags of operations that give numbers to Python, or whose result's shape depends on values."""
 HOLLOW = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})
-"""Operations whose results hold nothing yet."""
+"""Operations whose results are not written yet."""
 LIKE = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
-"""Operations that take from their first tensor its shape, and no number."""
+"""Operations that read only the shape of their first tensor."""
 
 
 def constants(model: nn.Module) -> set[str]:
-    """Names of the buffers that training does not learn: what is not saved, whole numbers, masks.
+    """Names of the buffers that training does not learn: unsaved buffers, integers, masks.
 
-    A floating-point buffer that is saved counts as a weight, as running statistics do, unless it holds nothing but
-    zeros and one other number, or infinite ones: an average of masks is no mask.
+    A saved floating-point buffer counts as a weight, as running statistics do. The exception is a mask: it holds zeros
+    and one other number, or infinite numbers. An average of masks is no mask.
     """
     unsaved = {id(m._buffers.get(name)) for m in model.modules() for name in m._non_persistent_buffers_set}
     learnt = {id(tensor) for m in model.modules() for tensor in _learnt(m)}
@@ -347,18 +347,18 @@ def is_mask(tensor: Tensor) -> bool:
 
 
 def refs_in(arguments: Any) -> list[Ref]:
-    """The values that arguments of any structure speak of."""
+    """The references among nested arguments."""
     return [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Ref)]
 
 
 def _written(func: Any, bound: Mapping[str, Any]) -> list[Tensor]:
-    """The tensors that an operation writes into."""
+    """The tensors that an operation writes to."""
     names = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
     return [leaf for leaf in pytree.tree_leaves([bound[name] for name in names]) if isinstance(leaf, Tensor)]
 
 
 def _storage(tensor: Tensor) -> int:
-    """What tells a tensor's storage from others; a tensor without one stands for itself."""
+    """A key of a tensor's storage. A tensor without a storage is its own key."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):
@@ -372,7 +372,7 @@ def _geometry(tensor: Tensor) -> Geometry:
 
 
 def _covers(tensor: Tensor) -> bool:
-    """Whether a tensor is all that its storage holds."""
+    """Whether a tensor shows all of its storage."""
     try:
         nbytes = tensor.untyped_storage().nbytes()
     except (NotImplementedError, RuntimeError):

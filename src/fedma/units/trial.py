@@ -1,4 +1,4 @@
-"""A shaken copy of a model, and what it gives, against which reordered and widened copies are compared."""
+"""A perturbed copy of a model and its outputs, with which reordered and widened copies are compared."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,20 +28,22 @@ from fedma.units.shake import (
 from fedma.units.state import tensors
 
 EXACT = 1e-9
-"""Largest relative difference of outputs in float64 that counts as none, whatever the model."""
+"""Largest relative difference of outputs in float64 that counts as zero for every model."""
 ROUNDED = 50.0
-"""How many times what the last digits of all weights do counts as none."""
+"""Differences up to this multiple of the effect of rounding all weights count as zero."""
 WORST = {True: 1e-6, False: 1e-3}
-"""Largest difference that may count as none at all, in float64 and in the model's own precision."""
+"""Upper bound on a difference that counts as zero: in float64, and in the model's own precision."""
+WAYS = ((True, True), (False, True), (True, False), (False, False))
+"""How models run: in float64 or not, watched or not. The first way that works is taken."""
 DRAWS = 2
-"""How many orders are tried: one on each set of inputs."""
+"""How many random orders are tried: one on each set of inputs."""
 FIXED = "its size is fixed in the model"
-SILENT = 1e-13
-"""A gradient this much smaller than the largest is none."""
+NOTHING = 1e-13
+"""A gradient smaller than this share of the largest counts as zero."""
 MOST = 7
-"""By how many units groups are widened at most in a first draw."""
+"""Most units that a group gains in a first draw."""
 CONTROLS = 4
-"""In how many places the numbers of a group are touched, one at a time, to see whether the outputs show it."""
+"""In how many tensors a group's weights are changed, one at a time, to see whether the outputs show it."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Case:
 
     Attributes:
         inputs: arguments of the model's forward.
-        base: what the shaken model gives for them.
-        sizes: what differences of each output are measured by; empty where one case alone tells nothing of it.
+        base: the perturbed model's results for them.
+        sizes: for each output, the unit in which differences are measured; empty if there is only one case.
     """
 
     inputs: Inputs
@@ -60,25 +62,30 @@ class Case:
 
 
 class Trial:
-    """One shaken copy of a model and its outputs on given and on perturbed inputs.
+    """One perturbed copy of a model and its outputs on the given and on perturbed inputs.
 
     Attributes:
-        model: the copy; it is never run itself, only copies of it.
-        double: whether everything is computed in float64; else in the model's own precision.
-        cases: the given inputs, and where the model runs with them, others.
+        model: the copy. It is never run itself; copies of it are.
+        double: whether everything is computed in float64, instead of the model's own precision.
+        watched: whether every operation is seen. Some models run only without this.
+        cases: the given inputs, and perturbed inputs if the model runs on them.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self._last: tuple[tuple[frozenset[str], int], Pass] | None = None
-        self.double = True
-        try:
-            self._begin(model, in_double(inputs))
-        except Exception:
-            self.double = False
-            self._begin(model, inputs)
+        self._quiet: frozenset[str] = frozenset()
+        fault: Exception | None = None
+        for self.double, self.watched in WAYS:
+            try:
+                return self._begin(model, in_double(inputs) if self.double else inputs)
+            except Exception as error:
+                fault = error
+        if isinstance(fault, GraphError):
+            raise fault
+        raise GraphError(f"{type(model).__name__} runs, but a copy of it does not ({_line(fault)})") from fault
 
     def _begin(self, model: nn.Module, inputs: Inputs) -> None:
-        """Shake the model, less where that alone makes numbers of no meaning, and run it on given and other inputs."""
+        """Perturb the model and run it on given and other inputs. Perturb it less if the outputs lose their meaning."""
         for by in (SHAKE, SHAKE / 10, 0.0):
             self.model = shaken(model, double=self.double, by=by)
             given = Case(inputs, self._run(copied(self.model), inputs, traced=True))
@@ -94,7 +101,7 @@ class Trial:
         self.cases = [Case(case.inputs, case.base, sizes) for case in (given, other) if case]
 
     def _perturbed(self, given: Case) -> Case | None:
-        """Other inputs that the model runs with, and does as well as with the given ones."""
+        """Perturbed inputs on which the model runs as well as on the given ones; None if there are none."""
         for spread in SPREADS:
             inputs = perturbed(given.inputs, spread)
             try:
@@ -106,10 +113,10 @@ class Trial:
         return None
 
     def _run(self, model: nn.Module, inputs: Inputs, *, traced: bool = False) -> Pass:
-        return forward(model, inputs, double=self.double, traced=traced)
+        return forward(model, inputs, double=self.double, traced=traced, watched=self.watched)
 
     def roused(self, seed: int) -> "Trial | None":
-        """The same trial with other numbers, in which what slept may work; None where they have no meaning."""
+        """The same trial with other weights, at which inactive units may act; None if its outputs are meaningless."""
         try:
             other = Trial(roused(self.model, seed), self.cases[0].inputs)
         except Exception:
@@ -118,32 +125,38 @@ class Trial:
 
     @property
     def flat(self) -> bool:
-        """Whether some operation told nothing of its operands (a dead ReLU), so that orders may not show."""
+        """Whether some operation hides its operands (a dead ReLU), so that reordering may not show."""
         return any(case.base.flat for case in self.cases)
 
     @cached_property
     def tolerance(self) -> float:
-        """Largest relative difference that counts as none: a multiple of what the last digits do, within limits."""
+        """Largest relative difference that counts as zero: a multiple of the effect of rounding, within limits."""
         case = self.cases[0]
-        rounding = self._gap(case, self._run(trembling(self.model), case.inputs))
+        try:
+            rounding = self._gap(case, self._run(trembling(self.model), case.inputs))
+        except Exception:
+            return EXACT
         return min(max(EXACT, ROUNDED * rounding), WORST[self.double])
 
     @cached_property
     def unsteady(self) -> bool:
         """Whether two runs give different outputs, so that nothing can be compared."""
         case = self.cases[0]
-        return self._gap(case, self._run(copied(self.model), case.inputs)) > WORST[self.double]
+        try:
+            return self._gap(case, self._run(copied(self.model), case.inputs)) > WORST[self.double]
+        except Exception:
+            return True
 
     def _gap(self, case: Case, found: Pass) -> float:
         return difference(case.base.outputs, found.outputs, case.sizes)
 
     def _differs(self, case: Case, found: Pass) -> float:
-        """How far these outputs are from the expected ones; zero where that may be rounding."""
+        """How far these outputs are from the expected ones; zero if the difference may be rounding."""
         gap = self._gap(case, found)
         return gap if gap > WORST[self.double] or (gap > EXACT and gap > self.tolerance) else 0.0
 
     def permuted(self, graph: UnitGraph, groups: Collection[str]) -> str:
-        """What goes wrong when these groups alone are put in random order; empty when nothing does."""
+        """What goes wrong when only these groups are reordered at random; empty if nothing does."""
         for draw in range(DRAWS):
             try:
                 found = self._reordered(graph, groups, draw)
@@ -154,12 +167,17 @@ class Trial:
         return ""
 
     def telling(self, graph: UnitGraph, groups: Collection[str]) -> Trace | None:
-        """The first operation whose values change when these groups are put in random order, outputs aside."""
-        found = self._reordered(graph, groups, DRAWS - 1)
+        """The first operation whose values change when these groups are reordered at random; outputs do not count."""
+        if self._quiet == frozenset(groups):
+            return None
+        try:
+            found = self._reordered(graph, groups, DRAWS - 1)
+        except Exception as error:
+            return Trace(_line(error), "", torch.zeros(3))
         return parting(self._case(DRAWS - 1).base.traces, found.traces, WORST[self.double])
 
     def _reordered(self, graph: UnitGraph, groups: Collection[str], draw: int) -> Pass:
-        """What the model gives when these groups are put in random order; what was asked last is remembered."""
+        """The model's results when these groups are reordered at random. The last answer is kept."""
         key = (frozenset(groups), draw)
         if self._last is None or self._last[0] != key:
             other = self._moved(graph, _cycles(graph, groups, draw), {})
@@ -170,28 +188,31 @@ class Trial:
         return self.cases[draw % len(self.cases)]
 
     def widened(self, graph: UnitGraph, groups: Collection[str], *, ordered: bool) -> str:
-        """What goes wrong when these groups get some zero units more, each another number; empty when nothing does.
+        """What goes wrong when these groups get zero units, each another number of them; empty if nothing does.
 
         Args:
             graph: of the model.
             groups: some of its groups.
-            ordered: put all groups, those that stay of one size included, in random order besides.
+            ordered: also reorder all groups at random, including groups that keep their size.
         """
         for draw in range(DRAWS):
             case = self._case(draw)
             orders = _cycles(graph, graph.groups if ordered else (), draw)
             try:
-                found = self._run(self._moved(graph, orders, wider(graph, groups, draw)), case.inputs)
+                moved = self._moved(graph, orders, wider(graph, groups, draw))
+                found = self._run(moved, case.inputs, traced=ordered and draw == DRAWS - 1)
             except Exception as error:
                 return f"{FIXED} ({_line(error)})"
             if self._differs(case, found):
                 return "zero units change the function"
+        if ordered and parting(case.base.traces, found.traces, WORST[self.double]) is None:
+            self._quiet = frozenset(orders)
         return ""
 
     def shows(self, graph: UnitGraph, group: str) -> bool:
-        """Whether the outputs change when the numbers in some place of a group change by little.
+        """Whether the outputs change when a group's weights change a little.
 
-        Outputs that do not show this (the largest's place, signs) do not show either that the group is right.
+        Outputs that do not show this (an argmax, signs) cannot show that the group is right either.
         """
         own = tensors(self.model)
         return any(
@@ -201,31 +222,31 @@ class Trial:
         )
 
     def silent(self, graph: UnitGraph) -> set[str]:
-        """The groups that the outputs do not depend on, to first order; none where it cannot be told."""
+        """The groups on which the outputs do not depend, to first order; none if that is unknown."""
         case = next((case for case in self.cases if not case.base.flat), self.cases[0])
         try:
-            found = gradients(copied(self.model), case.inputs, double=self.double)
+            found = gradients(copied(self.model), case.inputs, double=self.double, watched=self.watched)
         except Exception:
             return set()
         sizes = {name: float(gradient.abs().max()) for name, gradient in found.items() if gradient.numel()}
         largest = max(sizes.values(), default=0.0)
-        heard = {name for name, size in sizes.items() if not size <= SILENT * largest}
+        heard = {name for name, size in sizes.items() if not size <= NOTHING * largest}
         return {n for n in graph.groups if largest and not any(place.tensor in heard for place in graph.places(n))}
 
     def _moved(self, graph: UnitGraph, orders: Mapping[str, Tensor], widths: Mapping[str, int]) -> nn.Module:
-        """A copy of the model in these orders and at these widths."""
+        """A copy of the model with its units in these orders, at these widths."""
         own = {name: tensor.detach() for name, tensor in tensors(self.model).items()}
         moving = {name: tensor for name, tensor in own.items() if graph.groups_of(name) & {*orders, *widths}}
-        moved = graph.gather(moving, orders)
         if widths:
-            moved = graph.scatter(moved, {name: _all(graph, name) for name in widths}, widths)
-        return rebuild(self.model, moved)
+            places = {**{name: _all(graph, name) for name in widths}, **orders}
+            return rebuild(self.model, graph.scatter(moving, places, widths), handed_over=True)
+        return rebuild(self.model, graph.gather(moving, orders), handed_over=True)
 
 
 def wider(graph: UnitGraph, groups: Collection[str], draw: int) -> dict[str, int]:
-    """Widths at which these groups have some units more, an even number in one draw and an odd one in the other.
+    """Widths at which these groups have more units: an even number more in one draw, an odd number in the other.
 
-    Neighbours never get as many, so that two groups which must stay of one size cannot seem free.
+    Neighbours never get the same number. So two groups that must have one size cannot seem free.
     """
     more: dict[str, int] = {}
     for k, name in enumerate(graph.groups):
@@ -235,13 +256,13 @@ def wider(graph: UnitGraph, groups: Collection[str], draw: int) -> dict[str, int
 
 
 def _all(graph: UnitGraph, name: str) -> Tensor:
-    """All units of a group in order, in every block."""
+    """All units of a group in their order, in every block."""
     group = graph.groups[name]
     return torch.arange(group.size).expand(*(graph.groups[block].size for block in group.per), -1)
 
 
 def _cycles(graph: UnitGraph, groups: Collection[str], draw: int) -> dict[str, Tensor]:
-    """A random order of the units of each group that is one cycle, in every block: it keeps no part of them in place.
+    """For each group and block, a random cyclic order of its units: no unit keeps its place.
 
     Source: Sattolo, An algorithm to generate a random cyclic permutation, 1986.
     """
@@ -255,7 +276,7 @@ def _cycles(graph: UnitGraph, groups: Collection[str], draw: int) -> dict[str, T
 
 
 def _has_meaning(found: Pass) -> bool:
-    """Whether there are no NaN, and not infinities alone."""
+    """Whether a result has no NaN and at least one finite number."""
     outputs = [tensor for tensor in found.outputs if tensor.is_floating_point() and tensor.numel()]
     return not any(bool(t.isnan().any()) for t in outputs) and any(bool(t.isfinite().any()) for t in outputs or [_ONE])
 
@@ -263,6 +284,6 @@ def _has_meaning(found: Pass) -> bool:
 _ONE = torch.ones(1)
 
 
-def _line(error: Exception) -> str:
+def _line(error: Exception | None) -> str:
     line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {line[:80]}"

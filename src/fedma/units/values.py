@@ -1,4 +1,4 @@
-"""What is known of a tensor on its way through a model."""
+"""What is known about a tensor in a forward pass."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ class Memory:
     Attributes:
         uniform: whether all entries are equal, so that they constrain nothing.
         computed: whether something computed from the inputs was written to it.
-        blank: whether nothing was written to it yet, so that its entries mean nothing.
-        pinned: why everything in it must stay in place; empty where it need not.
+        blank: whether nothing was written to it yet, so its entries are arbitrary.
+        pinned: why everything in it must stay in place; empty if it need not.
         values: the tensors that show it.
     """
 
@@ -31,7 +31,7 @@ class Memory:
     values: list["Value"] = field(default_factory=list)
 
     def pin(self, why: str) -> None:
-        """Everything in it stays in place, whoever shows it."""
+        """Everything in this memory stays in place, whichever tensor shows it."""
         self.pinned, self.uniform = self.pinned or why, False
         for value in self.values:
             for symbol in value.symbols:
@@ -40,14 +40,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class Deferred:
-    """An axis of which it is not yet known whether it will be taken apart, position by position, or used as a whole.
+    """An axis that may later be taken apart, position by position, or used as a whole.
 
-    A stack of several tensors, or queries, keys and values in one matrix: taken apart, every part has units of its own;
-    used as a whole, the parts have to agree.
+    Examples: a stack of several tensors; queries, keys and values in one matrix. If taken apart, every part has its own
+    units. If used as a whole, the parts have to agree.
 
     Attributes:
         axis: the axis in question.
-        parts: the symbols of every part, without that axis.
+        parts: the symbols of every part, without this axis.
         whole: the symbols of the value as one tensor.
     """
 
@@ -57,14 +57,14 @@ class Deferred:
 
 
 class Value:
-    """A tensor on its way through the model.
+    """A tensor in a forward pass.
 
     Attributes:
         shape: lengths of the axes.
-        own: made from the model's parameters and constants alone; such values remember whose axes they show.
+        own: whether it is made from parameters and constants alone. Such values know which parameters' axes they show.
         memory: shared with its views.
         dtype: of the entries, where it is known.
-        deferred: set while nobody has used the value as a whole.
+        deferred: set until the value is used as a whole.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Value:
 
     @property
     def symbols(self) -> Symbols:
-        """One for each axis; to ask decides what was deferred."""
+        """One symbol for each axis. Reading them decides what was deferred."""
         if self._symbols is None:
             self._symbols = self.deferred.whole() if self.deferred else ()
             self.deferred = None
@@ -123,7 +123,7 @@ class Value:
 
 
 def flat(arguments: Any) -> Iterator[Any]:
-    """What lists, tuples and dicts hold in the end, in order; an operation's arguments are no other structures."""
+    """The innermost items of nested lists, tuples and dicts, in order. Arguments of operations nest in no other way."""
     if isinstance(arguments, list | tuple):
         for argument in arguments:
             yield from flat(argument)
@@ -134,7 +134,7 @@ def flat(arguments: Any) -> Iterator[Any]:
 
 
 def mapped(kind: type, function: Callable[[Any], Any], arguments: Any) -> Any:
-    """The same arguments with a function applied to everything of one kind that lists, tuples and dicts hold."""
+    """The same arguments with a function applied to all items of one type in nested lists, tuples and dicts."""
     if isinstance(arguments, kind):
         return function(arguments)
     if isinstance(arguments, list | tuple):

@@ -1,7 +1,7 @@
-"""The permutation law: random orders of all groups at once leave a model's outputs as they are, and zero units too.
+"""The permutation law: outputs do not change when all groups are reordered at random, or get units of zero weights.
 
-It knows nothing of how groups were found. It runs shaken copies of the model, in float64, on the given inputs and on
-others, and compares all that they give; where outputs say little it compares the values on the way.
+The test is independent of how groups were found. It runs perturbed copies of the model in float64, on the given inputs
+and on others, and compares all outputs. If outputs say little, it compares intermediate values too.
 """
 
 import warnings
@@ -22,14 +22,14 @@ __all__ = ["Trial", "check", "difference", "in_double", "shaken", "verified"]
 
 BROKEN = "breaks the permutation law"
 WRONG = "a rule for one of its operations is wrong, or one of its places is missing"
-SILENT = "nothing of it reaches the outputs on these inputs, so it cannot be verified; give others for which it counts"
+UNHEARD = "on these inputs it does not affect the outputs, so it cannot be verified; give inputs on which it does"
 ROUSINGS = 3
-"""How many times a model in which something sleeps gets other numbers."""
+"""How many times a model with inactive units gets other weights."""
 UNPROVEN = "not verified: the model gives other outputs every time"
 
 
 def verified(graph: UnitGraph, trial: Trial) -> UnitGraph:
-    """The graph without the groups that break the law, each with a warning; the others marked as growable or not."""
+    """The graph without the groups that break the law, each with a warning. Other groups are marked growable or not."""
     stuck = _stuck_alone(graph, trial)
     if stuck is None and trial.permuted(graph, graph.groups):
         if trial.unsteady:
@@ -41,9 +41,9 @@ def verified(graph: UnitGraph, trial: Trial) -> UnitGraph:
 
 
 def _stuck_alone(graph: UnitGraph, trial: Trial) -> growth.Stuck | None:
-    """The groups that cannot grow, if all orders are right and the other groups can; None where something is wrong.
+    """The groups that cannot grow. None if some order is wrong, or a group that should grow cannot.
 
-    Orders and growth are tried at once; what makes the model fail to run is left out of a second try.
+    Orders and growth are tried together. A second try leaves out groups that keep the model from running.
     """
     free = growth.free(graph)
     why = trial.widened(graph, free, ordered=True)
@@ -55,7 +55,7 @@ def _stuck_alone(graph: UnitGraph, trial: Trial) -> growth.Stuck | None:
 
 
 def _asleep(graph: UnitGraph, trial: Trial) -> dict[str, str]:
-    """The groups that show in no output until the model has other numbers: those that are wrong then, or never show."""
+    """Groups that no output shows at the present weights, and that are wrong, or never show, at other weights."""
     if not trial.flat:
         return {}
     wrong: dict[str, str] = {}
@@ -64,17 +64,17 @@ def _asleep(graph: UnitGraph, trial: Trial) -> dict[str, str]:
         if other is not None:
             wrong |= _breaking(graph, other)
             silent &= other.silent(graph)
-    return dict.fromkeys(sorted(silent), SILENT) | wrong
+    return dict.fromkeys(sorted(silent), UNHEARD) | wrong
 
 
 def _breaking(graph: UnitGraph, trial: Trial) -> dict[str, str]:
-    """The groups that change the outputs when they are reordered, each with how much and the first place to show it."""
+    """The groups whose reordering changes the outputs, each with how much and the first operation that shows it."""
     wrong = failing(graph.groups, lambda some: trial.permuted(graph, some))
     return {name: f"{why}{_first(graph, trial, name)}; {WRONG}" for name, why in wrong.items()}
 
 
 def _first(graph: UnitGraph, trial: Trial, name: str) -> str:
-    """Which operation is the first whose values change when a group is reordered; empty where it cannot be told."""
+    """The first operation whose values change when a group is reordered; empty if unknown."""
     try:
         trace = trial.telling(graph, [name])
     except Exception:
@@ -83,30 +83,27 @@ def _first(graph: UnitGraph, trial: Trial, name: str) -> str:
 
 
 def _unseen(graph: UnitGraph, trial: Trial) -> Iterator[tuple[str, str]]:
-    """The groups whose order changes values on the way, where outputs would not show that something is wrong."""
+    """The groups whose order changes intermediate values although the outputs cannot show it."""
     if trial.telling(graph, graph.groups) is None:
         return
     for name in failing(graph.groups, lambda some: "tells" if trial.telling(graph, some) else ""):
         if not trial.shows(graph, name):
-            yield name, f"the outputs say too little of it, and values on the way change{_first(graph, trial, name)}"
+            yield name, f"the outputs do not show it, but intermediate values change{_first(graph, trial, name)}"
 
 
 def _pinned(graph: UnitGraph, wrong: dict[str, str]) -> UnitGraph:
     for name, why in wrong.items():
         _warn(f"group {name} is left in place: {why}")
-        graph = graph.pin(name, BROKEN)
-    return graph
+    return graph.pin_all(wrong, BROKEN) if wrong else graph
 
 
 def _unproven(graph: UnitGraph) -> UnitGraph:
-    """The graph of a model of which nothing can be verified: nothing moves."""
+    """The graph of a model of which nothing can be verified: it has no groups."""
     _warn(
         "all units are left in place: the model gives other outputs every time, in evaluation mode and with the same "
         "random numbers, so no group can be verified; let it draw from PyTorch's or NumPy's global generators"
     )
-    for name in list(graph.groups):
-        graph = graph.pin(name, UNPROVEN)
-    return graph
+    return graph.pin_all(graph.groups, UNPROVEN)
 
 
 def _warn(message: str) -> None:
@@ -114,7 +111,7 @@ def _warn(message: str) -> None:
 
 
 def check(graph: UnitGraph, model: nn.Module, inputs: Inputs) -> None:
-    """Test a graph, hand-written or derived, against a model.
+    """Test a graph against a model by the permutation law.
 
     Raises:
         GraphError: a tensor is missing, of another shape, or a group breaks the permutation law.
@@ -124,7 +121,7 @@ def check(graph: UnitGraph, model: nn.Module, inputs: Inputs) -> None:
     if trial.permuted(graph, graph.groups) and trial.unsteady:
         raise GraphError("the model gives other outputs every time, in evaluation mode too: nothing can be verified")
     wrong = _breaking(graph, trial) or _asleep(graph, trial) or dict(_unseen(graph, trial))
-    for name, why in ((name, why) for name, why in wrong.items() if why != SILENT):
+    for name, why in ((name, why) for name, why in wrong.items() if why != UNHEARD):
         raise GraphError(f"group {name} is wrong: {why}; its places are {_places(graph, name)}")
 
 
@@ -133,7 +130,7 @@ def _places(graph: UnitGraph, name: str) -> str:
 
 
 def _check_shapes(graph: UnitGraph, model: nn.Module) -> None:
-    """Refuse a graph of other tensors or groups than the model and its own layouts speak of."""
+    """Refuse a graph whose tensors are not the model's, or whose layouts name unknown groups."""
     own = tensors(model)
     for name in sorted(own.keys() ^ graph.layouts.keys()):
         known = "the model has it, the graph does not" if name in own else "the graph has it, the model does not"
@@ -145,4 +142,4 @@ def _check_shapes(graph: UnitGraph, model: nn.Module) -> None:
                 "was the model rebuilt at other widths?"
             )
     for name in sorted(set().union(*map(layout.groups_of, graph.layouts.values())) - graph.groups.keys()):
-        raise GraphError(f"the layouts speak of a group {name!r} that is not among the groups")
+        raise GraphError(f"the layouts name a group {name!r} that is not among the groups")

@@ -1,4 +1,4 @@
-"""Tensors, arrays and numbers in things of any kind: lists and dicts, dataclasses, objects with attributes."""
+"""Finds tensors, arrays and numbers in nested objects: lists and dicts, dataclasses, objects with attributes."""
 
 import contextlib
 import copy
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Change = Callable[[Any], Any]
-"""Gives another tensor, array or number in the place of one."""
+"""Returns a replacement for a tensor, array or number."""
 NUMBERS = (np.generic, complex, float, int)
 CLOSED = (
     nn.Module,
@@ -26,14 +26,15 @@ CLOSED = (
     torch.device,
     torch.Generator,
 )
-"""What a walk does not enter."""
+"""Types that a walk does not enter."""
 
 
 def leaves(thing: Any, *, skip: Callable[[Any], bool] = lambda thing: False) -> Iterator[Any]:
-    """Every tensor, array and number in a thing, in order; each tensor and array once.
+    """Every tensor, array and number in an object, in order; each tensor and array once.
 
-    A walk enters sequences, sets, mappings, iterators, the attributes of objects (dataclasses, slots, distributions,
-    outputs of Hugging Face) and what functions close over; it enters neither modules nor classes, nor what is skipped.
+    A walk enters sequences, sets, mappings and iterators. It enters the attributes of objects (dataclasses, slots,
+    distributions, outputs of Hugging Face) and the closures of functions. It does not enter modules, classes and types
+    to be skipped.
     """
     seen: dict[int, Any] = {}
     waiting = [thing]
@@ -50,18 +51,18 @@ def leaves(thing: Any, *, skip: Callable[[Any], bool] = lambda thing: False) -> 
 
 
 def is_leaf(thing: Any) -> bool:
-    """Whether a thing is a tensor, an array of numbers or a number."""
+    """Whether an object is a tensor, an array of numbers or a number."""
     return isinstance(thing, (Tensor, *NUMBERS)) or (isinstance(thing, np.ndarray) and thing.dtype != object)
 
 
 def mapped(thing: Any, change: Change, done: dict[int, tuple[Any, Any]] | None = None) -> Any:
-    """The same thing with a change made to every leaf; parts that hold no changed leaf are the very same objects.
+    """The same object with every leaf changed. Parts without a changed leaf are kept, not copied.
 
     Args:
-        thing: of any kind; it is left as it is.
-        change: gives its argument back where nothing is to change.
-        done: what has been mapped already, by identity: what stands in two places stands in both afterwards (but numbers).
-    """  # noqa: E501
+        thing: any object; it is left unchanged.
+        change: returns its argument if nothing is to change.
+        done: objects mapped so far, by id. So an object that occurs twice is mapped once (except numbers).
+    """
     done = {} if done is None else done
     if isinstance(thing, NUMBERS):
         return change(thing)
@@ -78,7 +79,7 @@ def mapped(thing: Any, change: Change, done: dict[int, tuple[Any, Any]] | None =
 
 
 def attributes(thing: Any) -> dict[str, Any]:
-    """An object's own attributes, those in slots included."""
+    """An object's own attributes, including slots."""
     own = dict(getattr(thing, "__dict__", {}))
     for kind in type(thing).__mro__:
         slots = vars(kind).get("__slots__", ())
@@ -89,7 +90,7 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 
 def _inside(thing: Any) -> Iterable[Any]:
-    """What a thing holds."""
+    """The parts of an object."""
     if isinstance(thing, FunctionType):
         return [*_closed_over(thing), *(thing.__defaults__ or ())]
     if isinstance(thing, MethodType):
@@ -119,7 +120,7 @@ def _tuple(thing: tuple, change: Change, done: dict[int, tuple[Any, Any]]) -> tu
 
 
 def _object(thing: Any, change: Change, done: dict[int, tuple[Any, Any]]) -> Any:
-    """A shallow copy with its items and attributes mapped; the thing itself where nothing changes."""
+    """A shallow copy with mapped items and attributes; the object itself if nothing changes."""
     try:
         new = copy.copy(thing)
     except Exception:
@@ -134,7 +135,7 @@ def _object(thing: Any, change: Change, done: dict[int, tuple[Any, Any]]) -> Any
 
 
 def _settable(thing: Any) -> Iterator[tuple[Callable[[Any, Any, Any], None], Any, Any]]:
-    """How each item and attribute of an object is set, past what its class may do or forbid; its key; its value."""
+    """For each item and attribute: its setter (which bypasses what the class does or forbids), its key, its value."""
     if isinstance(thing, dict):
         yield from ((dict.__setitem__, key, value) for key, value in thing.items())
     if isinstance(thing, list):

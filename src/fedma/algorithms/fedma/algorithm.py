@@ -45,8 +45,8 @@ class FedMA:
     the matched ones and sends the result. The clients put it into their models, hold it, and train the rest.
 
     A later round starts each client from its own sub-network of the global model, so clients keep their widths while
-    they take part. Slots that no participant of a round owns are dropped. So after a round without the wide clients,
-    the global model is as narrow as its participants made it, and clients that come back are too.
+    they take part. Slots that no participant of a round owns are dropped. So if no wide client
+    takes part in a round, the global model becomes narrower, and so do clients that come back.
 
     A client that comes late, or was away while units were matched, starts from the slots that most clients own, up to
     its own widths.

@@ -14,8 +14,8 @@ except ImportError as _error:
 
     raise MissingExtra("fedma.engines.flower needs Flower: pip install 'fedma[flower]'") from _error
 
-from fedma.engines.flower.client import Task, make_client_app
+from fedma.engines.flower.client import LocalTraining, make_client_app
 from fedma.engines.flower.grid import InProcessGrid
 from fedma.engines.flower.strategy import Strategy
 
-__all__ = ["InProcessGrid", "Strategy", "Task", "make_client_app"]
+__all__ = ["InProcessGrid", "LocalTraining", "Strategy", "make_client_app"]

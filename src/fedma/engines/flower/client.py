@@ -11,20 +11,22 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from fedma.algorithms import Ask, Client, Reply
-from fedma.data import Split, model_inputs
+from fedma.data import Split
 from fedma.engines.flower.records import LOST, STALE, Request, answer, arrays, refusal, tensors
 from fedma.errors import InputError
 from fedma.seeds import global_generator, number
-from fedma.training import Compute, Schedule, choose
+from fedma.tasks import BaseTask, Task, task_of
+from fedma.training import Compute, Schedule
 from fedma.units import UnitGraph, Weights, rebuild, units, weights
+from fedma.units.inputs import Examples
 
 _GRAPH, _HELD, _TAG = "fedma.graph", "fedma.held", "fedma.tag"
 """The names of what a client remembers in its context."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """The task of a user's own training.
+class LocalTraining:
+    """What a user's own training is told.
 
     Attributes:
         schedule: how the server wants it trained.
@@ -35,7 +37,7 @@ class Task:
     seed: int
 
 
-Train = Callable[[nn.Module, Split, Task], Mapping[str, float]]
+Train = Callable[[nn.Module, Split, LocalTraining], Mapping[str, float]]
 """Trains a model in place and returns metrics, such as `loss`. Parameters to be held do not require gradients."""
 
 
@@ -47,23 +49,25 @@ def make_client_app(
     seed: int = 0,
     device: str = "cpu",
     threads: int = 1,
+    task: str | Task = "classification",
 ) -> ClientApp:
     """A ClientApp for `Strategy`; more functions can be registered with it as with any other.
 
-    A client's number is its node's `partition-id`; where that is not set, the server gives it one.
+    A client's number is its node's `partition-id`. If that is not set, the server assigns a number.
 
     Args:
         model_fn: makes the model, with the weights that this client begins with; all clients' have one architecture.
         data_fn: the client's own training samples.
         train: the user's own training, instead of `fedma.training.fit`.
-        seed: of the run: with it and its number, what a client does depends on nothing else.
-        device: where it trains.
-        threads: of the processor; with one the results are those of the local engine, bit by bit.
+        seed: the run's seed. A client's work depends only on the seed, its number and its requests.
+        device: the device on which it trains.
+        threads: processor threads. With one, results equal the local engine's bit by bit.
+        task: a name of `fedma.tasks.TASKS`, `package.module:name`, or an object of your own.
 
     Example:
         app = make_client_app(lambda context: Net(), lambda context: Split(images, labels))
     """
-    app = ClientApp()
+    app, meaning = ClientApp(), task_of(task)
 
     @app.query("hello")
     def hello(message: Message, context: Context) -> Message:
@@ -80,7 +84,7 @@ def make_client_app(
         if request.presumes and held != request.presumes:
             return Message(refusal(request.tag, STALE if held else LOST), reply_to=message)
         with _threads(threads):
-            site = _Site(model_fn, data_fn, train, seed, device, context, request.asks[-1].client)
+            site = _Site(model_fn, data_fn, train, seed, device, context, request.asks[-1].client, meaning)
             own = tensors(state.array_records[_HELD]) if request.presumes else weights(site.client.template)
             for one in request.asks:
                 reply, own = site.answer(one, own)
@@ -106,16 +110,21 @@ class _Site:
         device: str,
         context: Context,
         client: int,
+        task: BaseTask,
     ) -> None:
         data = data_fn(context)
+        if not len(data):
+            raise InputError(f"client {client} has no samples to train on; give its node data, or leave it out")
         # A model function of the user's own draws from PyTorch's global generator: the same weights, whenever it does.
         with global_generator(number(seed, "init", client)):
             template = model_fn(context)
-        example = model_inputs(data.inputs[:2])
+        example = Compute().batch(data.example())
         with torch.no_grad():
-            classes = template.eval()(example).shape[-1]
-        self.client = Client(client, data, template, _graph(template, example, context.state), classes, seed)
-        self.compute: Compute = choose(template, data.inputs[:2], device=device)
+            known = task.classes_of(data.labels) is not None
+            classes = task.class_count(template.eval(), example) if known else 1
+        graph = _graph(template, task.inputs(example), context.state)
+        self.client = Client(client, data, template, graph, classes, seed, task=task)
+        self.compute: Compute = self.client.compute(device=device)
         self.train = train
 
     def answer(self, ask: Ask, own: Weights) -> tuple[Reply, Weights]:
@@ -130,7 +139,7 @@ class _Site:
         schedule = Schedule.from_dict(ask.schedule)
         draw = number(self.client.seed, "client", ask.client, *ask.name)
         with global_generator(draw):
-            metrics_ = self.train(self.compute.place(model), self.client.data, Task(schedule, draw)) or {}
+            metrics_ = self.train(self.compute.place(model), self.client.data, LocalTraining(schedule, draw)) or {}
         held = {name: tensor.cpu().contiguous() for name, tensor in weights(model).items()}
         seen = round(schedule.epochs * len(self.client))
         metrics = {**placed.metrics, "epochs": schedule.epochs, "samples_seen": seen, **metrics_}
@@ -147,7 +156,7 @@ class _Site:
             )
 
 
-def _graph(template: nn.Module, example: torch.Tensor, state: RecordDict) -> UnitGraph:
+def _graph(template: nn.Module, example: Examples, state: RecordDict) -> UnitGraph:
     """The model's unit graph, derived once in a client's life; every message comes to a new process."""
     shapes = json.dumps({name: list(tensor.shape) for name, tensor in weights(template).items()})
     if _GRAPH in state and state.config_records[_GRAPH]["shapes"] == shapes:

@@ -66,13 +66,13 @@ class Exchange:
         """An exchange with the clients that have requests.
 
         Args:
-            grid: where they are.
-            registry: which node is which.
-            requests: by client.
-            deadline: seconds after which no answer is waited for.
-            patience: seconds that a client may be away before it is given up.
-            expected: what right replies are like.
-            pause: seconds between looks.
+            grid: Flower's grid, which reaches the clients.
+            registry: the client number of each node.
+            requests: the requests by client.
+            deadline: seconds after which the exchange stops waiting for replies.
+            patience: seconds that a client may be away before it is left out.
+            expected: what correct replies look like.
+            pause: seconds between two polls of the grid.
         """
         self._grid, self._registry, self._requests, self._expected = grid, registry, requests, expected
         self._deadline, self._patience, self._pause = deadline, patience, pause

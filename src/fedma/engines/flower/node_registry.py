@@ -78,7 +78,7 @@ class NodeRegistry:
         self.numbers[node] = number
 
     def _number(self, reply: Message) -> int | None:
-        """The client that a node says it is; the least number that is free where it does not know."""
+        """The client number that a node reports; the lowest free number if it reports none."""
         try:
             number = int(str(reply.content.config_records["hello"]["number"]))
         except (KeyError, ValueError):

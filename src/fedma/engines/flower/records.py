@@ -30,10 +30,10 @@ class Request:
     """What the server sends to one client in an exchange.
 
     Attributes:
-        asks: to be done one after the other; the last one is answered. There are several where the client has to make
-            again what it lost: the asks of this round up to now, the first of which brings all that it needs.
-        tag: names the exchange, and the weights that the client holds after it.
-        presumes: the tag of the weights that it must hold; empty where the first ask needs none but its initial ones.
+        asks: asks to be done one after the other; only the last is answered. If the client has lost its weights, they
+            are all asks of this round so far, and the first brings all that it needs.
+        tag: names the exchange, and the weights that the client holds afterwards.
+        presumes: the tag of the weights that it must hold; empty if the first ask needs only its initial weights.
     """
 
     asks: tuple[Ask, ...]

@@ -35,7 +35,7 @@ class Progress:
         plan: the algorithm's settings, in words.
         state: the algorithm's.
         traffic: so far.
-        past: by client, the asks of this round that it has answered; one that is not among them has missed an exchange.
+        past: by client, the asks of this round that it has answered. Clients that missed an exchange are not in it.
         nodes: node → client.
         lines: one for each exchange and evaluation, for the report.
         seconds: spent so far.
@@ -73,9 +73,10 @@ class Progress:
 class Strategy(strategy.Strategy):
     """Runs an algorithm on a Flower grid.
 
-    Every exchange has a deadline. A client is left out for the rest of the round if it is away for long, answers late,
-    or sends errors or a bad reply. It is asked again in the next round. A client that has lost its weights, because
-    its node was restarted, is sent this round's asks so far; from them it computes exactly the same weights again.
+    Every exchange has a deadline. A client that is away for long, or answers late, is left out for the rest of the
+    round. So is a client that sends errors or a bad reply. It is asked again in the next round. A client that has lost
+    its weights, because its node was restarted, is sent this round's asks so far; from them it computes exactly the
+    same weights again.
 
     Attributes:
         progress: where the run stands; its `lines` tell what happened.
@@ -248,7 +249,7 @@ class Strategy(strategy.Strategy):
             self.progress = replace(self.progress, lines=(*self.progress.lines, line))
 
     def _result_line(self) -> dict[str, Any]:
-        """The line of results without what is measured on data, which the user's own function returns."""
+        """The line of results without measurements on data, which the user's own function returns."""
         progress, state, graph = self.progress, self.progress.state, self._expected.graph
         found, final = graph.widths_in(state.models[0]), not self.algorithm.asks(state)
         by_client: dict[str, Any] = progress.traffic.of(range(1 + max(progress.traffic.by_client))) if final else {}

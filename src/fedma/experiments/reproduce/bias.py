@@ -1,7 +1,7 @@
 """Data bias (the paper's figure 4): colour tells the class in training, and not in the test.
 
-Two clients, each with one domain, or each with the classes that one domain dominates; against training on all the
-skewed data, and on what is better made.
+Two clients have one domain each, or the classes that one domain dominates. They are compared with training on all the
+skewed data, on balanced data and on oversampled data.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from fedma.experiments.reproduce.cifar10 import base, with_method
 from fedma.experiments.settings import MethodName, Settings
 from fedma.report import Ends
 
-Kind = Literal["skewed", "balanced", "oversampled"]
+Mixture = Literal["skewed", "balanced", "oversampled"]
 SPLITS: dict[str, Literal["domain", "classes"]] = {"by domain": "domain", "by dominated classes": "classes"}
 FEDERATED: dict[str, MethodName] = {"FedMA": "fedma", "FedAvg": "fedavg", "FedProx": "fedprox", "Ensemble": "ensemble"}
 
@@ -41,7 +41,9 @@ def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:
     ]
 
 
-def dataset(settings: Settings, *, kind: Kind = "skewed", owners: Literal["domain", "classes"] = "domain") -> Dataset:
+def dataset(
+    settings: Settings, *, kind: Mixture = "skewed", owners: Literal["domain", "classes"] = "domain"
+) -> Dataset:
     """The data of a cell; images are drawn by the settings' seed."""
     colour = load(settings.data, seed=settings.seed, limit=settings.limit, test_limit=settings.test_limit)
     shares = skewed_shares(len(colour.classes), seed=settings.seed)

@@ -50,8 +50,8 @@ class Experiment:
         title: what it shows.
         cells: what is run, given what tuning chose.
         drawing: how its figure and table are made.
-        tuning: stages of cells that are run first, for one seed alone; of the cells of a line the most accurate one's
-            settings are chosen, and the next stage knows them.
+        tuning: stages of cells that are run first, for one seed. In each line the settings of the most accurate cell
+            are chosen and passed to the next stage.
         seeds: by default, but at the paper's scale.
         scales: which there are.
     """

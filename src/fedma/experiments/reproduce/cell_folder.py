@@ -20,7 +20,7 @@ MACHINE = ("workers", "device")
 """Settings that change no result."""
 
 FAILURE = "failure.json"
-"""In the folder of a cell that failed: why, and of which settings, since a run without results leaves nothing."""
+"""A file in the folder of a failed cell: the reason and the settings, since a run without results leaves no files."""
 
 FAILED = "failure"
 """Under which name."""
@@ -29,12 +29,12 @@ FAILED = "failure"
 def finish(
     folder: Path, settings: Settings, make: Callable[[Settings], Dataset] | None, callback: Callback = SILENT
 ) -> list[dict[str, Any]]:
-    """Run a cell, go on with it, or leave it where it is done; its models are not kept.
+    """Run a cell, or resume it; a finished cell is skipped. Its models are not kept.
 
     A cell whose training diverges is done; its results end there, and `failure` gives the reason.
 
     Returns:
-        Of one that was not done: the lines of its results.
+        The lines of its results, if it was not finished before.
 
     Raises:
         InputError: it was run with other settings.
@@ -78,7 +78,7 @@ def evaluations(folder: Path, method: MethodName) -> tuple[ResultLine, ...]:
 
 
 def environment(folder: Path) -> str | None:
-    """Versions and machine that a cell was run with, as JSON; None where it left no more than its failure."""
+    """Versions and machine of a cell's run, as JSON; None if it left only its failure."""
     if not (folder / RECORD).exists():
         return None
     facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))

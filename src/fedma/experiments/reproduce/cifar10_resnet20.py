@@ -15,7 +15,7 @@ SCALES: dict[Scale, Settings] = {
     "paper": replace(_BASE, clients=16, local_epochs=10, batch_size=64, augment=True),
 }
 TRAINED: dict[Scale, int] = {"small": 44, "paper": 150}
-"""Local epochs of FedMA's round: those of the first exchange, of eleven more, and of the output layer."""
+"""Local epochs of FedMA's round: in the first exchange, in eleven more, and for the output layer."""
 
 
 def _cells(scale: Scale, chosen: Chosen) -> list[Cell]:

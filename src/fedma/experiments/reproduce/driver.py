@@ -20,22 +20,22 @@ from fedma.report.results import RECORD, RESULTS
 
 @dataclass(frozen=True)
 class Reproduction:
-    """An experiment on its way.
+    """An experiment in progress.
 
-    What the result file in its folder holds of the same settings is not run again: published results can be gone on
-    from, without their run folders.
+    Results already in its result file are reused if their settings are the same, even without their run folders. So
+    published results can be continued.
 
     Attributes:
         name: of the experiment.
         experiment: what to run.
         folder: where its cells' run folders, its results, tables and figure go.
         scale: how large.
-        wanted: seeds to run; what the result file has of others is kept.
-        data_folder: where data lie, in a folder of their name each; None for the hub.
+        wanted: seeds to run; results of other seeds are kept.
+        data_folder: the folder with a folder for each data set; None for the hub.
         changes: settings of this machine: how many workers, which device.
-        callback: hears of progress.
-        jobs: how many cells to run side by side.
-        lines: which lines to run of the wanted seeds; none for all.
+        callback: is notified of progress.
+        jobs: how many cells to run in parallel.
+        lines: lines to run for the wanted seeds; None for all.
     """
 
     name: str
@@ -207,7 +207,7 @@ class Reproduction:
         }
 
     def _commands(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """The command of the seeds that all lines have, and those of the seeds that some have.
+        """The command for seeds that all lines have, and the commands for seeds that only some have.
 
         Without the folders of this machine, which mean nothing elsewhere.
         """

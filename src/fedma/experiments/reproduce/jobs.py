@@ -14,15 +14,15 @@ import torch
 from fedma.engines.pool import cores, end_with
 from fedma.errors import EngineError
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 
 def side_by_side(
-    jobs: int, function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]]
-) -> Generator[Result, None, None]:
-    """The results, as they come.
+    jobs: int, function: Callable[..., Returned], arguments: Sequence[tuple[Any, ...]]
+) -> Generator[Returned, None, None]:
+    """The results, in the order in which calls finish.
 
-    What one call raises, or an interrupt, ends the others where they are; processes end with this one too.
+    If a call raises, or on an interrupt, all other calls are stopped. Processes end with this process too.
 
     Args:
         jobs: calls at a time; they share the processor's cores.
@@ -51,7 +51,7 @@ def side_by_side(
 _ended = threading.Event()
 
 
-def _call(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+def _call(function: Callable[..., Returned], arguments: tuple[Any, ...]) -> Returned:
     """A process that is to end may have been sent another call before."""
     if _ended.is_set():
         raise KeyboardInterrupt

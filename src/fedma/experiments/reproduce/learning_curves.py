@@ -25,12 +25,12 @@ class CurveSetup:
     """A data set with a model, at one scale.
 
     Attributes:
-        base: what all lines share; its rounds are those of all methods but FedMA.
-        fedma_rounds: FedMA's, fewer: in each it trains several times as much.
+        base: settings that all lines share; `rounds` holds for all methods but FedMA.
+        fedma_rounds: FedMA's rounds, which are fewer: it trains several times in each.
         lr: learning rates to choose from.
-        local_epochs: to choose from.
-        fedma: FedMA's own settings, beside what is tuned.
-        tuning: what is changed while tuning, such as the number of samples.
+        local_epochs: local epochs to choose from.
+        fedma: FedMA's own settings that are not tuned.
+        tuning: settings that differ while tuning, such as the number of samples.
         ablations: further lines of FedMA: its tuned settings with these changes.
         server_lr: learning rates of the servers with an optimiser, to choose from.
         apart: whether FedAvg and FedProx from independent initial weights are further lines.

@@ -31,13 +31,12 @@ def can_fit(graph: UnitGraph, group: str) -> bool:
     entry for each unit. It cannot where a layer or group norm follows, where streams are added, or where something else
     scales the units. Nor can it where units are multiplied with each other, in recurrent layers and inside blocks.
     """
-    reading = {tensor for tensor, _ in graph.incoming}
     makers = {place.tensor for place in graph.places(group) if place.role == "out"}
     readers = {place.tensor for place in graph.places(group) if place.role == "in"}
-    weights = reading & makers
+    weights = graph.reading & makers
     known = {f"{name.rpartition('.')[0]}.bias".removeprefix(".") for name in weights}
     known |= {f"{norm}.{name}" for norm in _norms(graph, group) for name in _NORM}
-    norms = [variance for _, variance in graph.statistics if group in graph.groups_of(variance)]
+    norms = [variance for variance in graph.variances if group in graph.groups_of(variance)]
     inside = graph.groups[group].per or any(group in other.per for other in graph.groups.values())
     return (
         graph.groups[group].growable
@@ -72,8 +71,7 @@ def drives(
     norms = _norms(graph, group)
     if not norms:
         return [incoming(c, graph, group, names=names, widths=w) for c, w in zip(clients, widths, strict=True)], None
-    reading = {tensor for tensor, _ in graph.incoming}
-    weight = [name for name in names if name in reading]
+    weight = [name for name in names if name in graph.reading]
     rows = [incoming(c, graph, group, names=weight, widths=w) for c, w in zip(clients, widths, strict=True)]
     scale = f"{norms[0]}.weight"
     return rows, [c[scale] if scale in c else torch.ones(len(r)) for c, r in zip(clients, rows, strict=True)]
@@ -116,7 +114,7 @@ def fitted(
 
 def read_products(readers: Weights, graph: UnitGraph, group: str, *, widths: Widths) -> Tensor:
     """Products of the weights with which the next layers read two units, summed over all that they make: units × units,
-    float64. Its inner product with a covariance of the units is the variance of what is read.
+    float64. Its inner product with a covariance of the units is the variance of the next layers' inputs.
     """
     total = torch.zeros(widths[group], widths[group], dtype=torch.float64)
     for place in graph.places(group):
@@ -129,14 +127,14 @@ def read_products(readers: Weights, graph: UnitGraph, group: str, *, widths: Wid
 
 
 def unexplained(read: Tensor, *, own: Tensor, missed: Tensor) -> float:
-    """The share of what the next layers read from a client's units that the slots do not give.
+    """The share of the next layers' inputs from a client's units that the slots do not reproduce.
 
     In [0, 1] up to the ridge, a variance under the inputs of `fit`; comparable between matchings of the same units.
 
     Args:
-        read: the client's, from `read_products`.
-        own: the units' `covariance` among themselves.
-        missed: that of what the slots, combined, miss of them: `Combination.missed`.
+        read: the client's `read_products`.
+        own: the `covariance` of the units.
+        missed: the covariance of the part of the units that combined slots miss: `Combination.missed`.
     """
     whole = float((own * read).sum())
     return float((missed * read).sum()) / whole if whole else 0.0
@@ -149,7 +147,7 @@ def _scaled(rows: Tensor, scale: Tensor) -> Tensor:
 
 def _norms(graph: UnitGraph, group: str) -> list[str]:
     """The paths of the normalisations by running statistics over this group."""
-    return [variance.rpartition(".")[0] for _, variance in graph.statistics if group in graph.groups_of(variance)]
+    return [variance.rpartition(".")[0] for variance in graph.variances if group in graph.groups_of(variance)]
 
 
 def slot_means(rows: Sequence[Tensor], assignments: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
@@ -178,17 +176,17 @@ class Combination:
     among: Tensor
 
     def missed(self, own: Tensor) -> Tensor:
-        """The covariance of what it misses of the units, theirs being `own`: units × units."""
+        """The covariance of the part of the units that it misses: units × units. `own` is the units' covariance."""
         cross = self.matrix @ self.cross.T
         return own - cross - cross.T + self.matrix @ self.among @ self.matrix.T
 
 
 class Target:
-    """The slots, as what clients' units are fitted to.
+    """The slots, to which clients' units are fitted.
 
     Attributes:
         rows: slots × features, float64.
-        among: their `covariance` among themselves.
+        among: the `covariance` of the slots.
     """
 
     def __init__(self, rows: Tensor, *, ridge: float = RIDGE) -> None:

@@ -50,7 +50,8 @@ def average(
         samples: per client, its weight in pooled statistics; by default its share.
         class_counts: (clients, classes) training samples. Where given, the entries of an output class are weighted by
             the clients' counts of that class. A class that no client has is weighted by `shares`. Outputs of another
-            number, such as a state that the model returns too, are weighted by `shares`.
+            number, such as a state that the model returns too, are weighted by `shares`. A single column,
+            of samples, is for all outputs alike.
         unowned: global tensors whose entries stay where no client is an owner; by default these are zero.
         trim: the part of an entry's owners whose values are left out at each end, the smallest and the largest, in
             [0, 0.5]: 0 is the mean, 0.5 the median. If no more owners lie than are left out at an end, the result
@@ -66,7 +67,7 @@ def average(
     names = list(names)
     how = _Averaging(tuple(_Owner(*own) for own in zip(maps, owned or [{}] * len(maps), strict=True)), widths, trim)
     pooled = {name for pair in graph.statistics if pair[0] in names for name in pair}
-    by_class = {} if class_counts is None else class_axes(graph, class_counts.shape[1])
+    by_class = {} if class_counts is None else _axes_by_class(graph, class_counts.shape[1])
     result: Weights = {}
     for name in names:
         if name in pooled:
@@ -99,6 +100,13 @@ def class_axes(graph: UnitGraph, classes: int) -> dict[str, int]:
         found = ", ".join(f"{name!r} makes {number} outputs" for number, name in first.items())
         raise InputError(f"class_counts has {classes} classes, but {found}; give a column for each class")
     return {name: axis for name, axis in axes.items() if made[name] == classes}
+
+
+def _axes_by_class(graph: UnitGraph, classes: int) -> dict[str, int]:
+    """The tensors that are averaged by class counts: those of `class_axes`, or all outputs for a single column."""
+    if classes > 1:
+        return class_axes(graph, classes)
+    return {name: axis for name in graph.layouts if (axis := output_axis(graph, name)) is not None}
 
 
 def _class_shares(class_counts: Tensor, shares: Sequence[float], *, axis: int, dims: int) -> list[float | Tensor]:

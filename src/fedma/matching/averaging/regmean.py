@@ -99,15 +99,15 @@ def _least(rows: Tensor, metrics: Tensor, shares: Tensor) -> Tensor:
 
 
 def _in_slots(covariance: Tensor, slots: Tensor, size: int) -> Tensor:
-    """A client's covariance of units as one of slots, zero where it owns none."""
+    """A client's covariance of units as a covariance of slots; zero for slots that it does not own."""
     wide = torch.zeros(size, size, dtype=torch.float64)
     wide[slots[:, None], slots] = covariance.double()
     return wide
 
 
 def _rows(read: Read, graph: UnitGraph, widths: Widths) -> Tensor:
-    """Where in the flattened tensor each row's weights on the units lie: rows × units. What a unit's several positions
-    have are rows of their own.
+    """Where in the flattened tensor each row's weights on the units lie: rows × units. Each
+    position of a unit has a row.
     """
     shape = graph.shape(read.tensor, widths)
     steps = read.positions(graph, widths)

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from fedma.matching.averaging.fit_readers import one_a_unit
-from fedma.matching.features import rows_of
+from fedma.matching.slices import rows
 from fedma.units import Place, UnitGraph, Weights
 from fedma.units.layout import Maps, Widths
 
@@ -31,7 +31,7 @@ def mean_variances(
         data. Departure: predicted from the weights alone.
     """
     result: Weights = {}
-    for _, variance in graph.statistics:
+    for variance in graph.variances:
         place = _maker(graph, variance) if one_a_unit(graph, variance) else None
         if place is None:
             continue
@@ -41,8 +41,8 @@ def mean_variances(
         for client, own, share in zip(clients, owned, shares, strict=True):
             has = torch.zeros(widths[group], 1, dtype=torch.float64)
             has[own[group]] = share
-            rows = normalize(rows_of(client, graph, place, group, widths=widths).double())
-            total = total + has * client[variance].double().sqrt()[:, None] * rows
+            made = normalize(rows(client[place.tensor], graph, place, group=group, widths=widths).double())
+            total = total + has * client[variance].double().sqrt()[:, None] * made
             pooled += has[:, 0] * client[variance].double()
             mass += has
         found = (total / mass).square().sum(1)
@@ -54,13 +54,11 @@ def _maker(graph: UnitGraph, variance: str) -> Place | None:
     """Where the weight right before this normalisation in the forward pass makes its units; None where another
     normalisation lies between, or something else made them.
     """
-    reading = {name for name, _ in graph.incoming}
     names = list(graph.layouts)
-    statistics = {name for _, name in graph.statistics}
-    before = [name for name in names[: names.index(variance)] if name in reading or name in statistics]
+    before = [name for name in names[: names.index(variance)] if name in graph.reading or name in graph.variances]
     groups = graph.groups_of(variance)
     inside = any(graph.groups[group].per for group in groups)
-    if inside or not before or before[-1] in statistics or not graph.made_by(before[-1]) & groups:
+    if inside or not before or before[-1] in graph.variances or not graph.made_by(before[-1]) & groups:
         return None
     (group,) = groups
     return next(p for p in graph.places(group) if p.tensor == before[-1] and p.role == "out")

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 
 from fedma.errors import InputError
-from fedma.matching.bbp.scoring import Scoring
+from fedma.matching.bbp.slots import Scoring
 from fedma.seeds import generator as named_generator
 
 Hyper = Literal["empirical", "fixed", "reference"]

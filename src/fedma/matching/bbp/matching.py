@@ -23,6 +23,13 @@ class Matching:
             carries no weight.
         sigma0: prior variance of a slot's features: a scalar, or one number per feature.
         excluded: clients that were left out because they could not be matched, and why.
+
+    Example:
+        >>> import torch
+        >>> import fedma
+        >>> units = torch.eye(4)
+        >>> fedma.match([units, units.flip(0)]).assignments[1]
+        tensor([3, 2, 1, 0])
     """
 
     assignments: tuple[Tensor, ...]

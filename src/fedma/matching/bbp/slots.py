@@ -1,6 +1,7 @@
-"""The slots of the global model during a matching: the sums, weights and owners that each assignment changes."""
+"""The slots of the global model during a matching: their sums, weights and owners, and how units are scored in them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,9 @@ from torch import Tensor
 from fedma.matching.arrays import Array, Index, log_beta, squares
 from fedma.matching.bbp.empirical_bayes import Spread
 from fedma.matching.bbp.prior import Prior
-from fedma.matching.bbp.product_cache import Products
-from fedma.matching.bbp.scoring import Scoring
 
 OWN = -1
-"""Stands for "a slot of its own" where the slot of a unit is asked."""
+"""Stands for "a new slot" in assignments."""
 
 _BLOCK = 2**22
 """Numbers in a temporary copy of slots (32 MiB): products with more slots are computed block by block."""
@@ -27,6 +26,68 @@ _NOISY = 0.01
 
 _SINGLE = (1e-24, 1e24)
 """Variances of units, times relative precision squared, at which float32 has room for their products with slots."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a unit in a slot is scored, apart from the fit of its features.
+
+    Attributes:
+        gamma: mass of the beta process; larger opens more slots.
+        clients: how many clients there are (J).
+        reference: whether to score as the public reference code does, which ascends no objective.
+        limit: how many slots there may be, or None.
+        rough: whether inner products are taken in float32 while units are noisy. Where they are not noisy, a unit's fit
+            is the small difference of large products.
+    """
+
+    gamma: float
+    clients: int
+    reference: bool = False
+    limit: int | None = None
+    rough: bool = False
+
+    def popularity(self, owners: Index) -> Array:
+        """2 log(m / (J - m)) for m owners.
+
+        The reference code drops the 2 and counts no more than ten owners.
+        """
+        if self.reference:
+            owners = np.minimum(owners, 10)
+            return np.log(owners / (self.clients - owners))
+        return 2 * np.log(owners / (self.clients - owners))
+
+
+class Products:
+    """One client's inner products with the sums of all others, units × rows, and these sums' squared norms.
+
+    Those of a row hold as long as the row's stamp is the one at which they were computed. `squares`, units × 1, are
+    the squared norms of the units themselves.
+    """
+
+    def __init__(self, squares: Array) -> None:
+        self.squares = squares
+        self.values, self.norms = np.empty((len(squares), 0)), np.empty((0, 1))
+        self._seen = np.empty(0, dtype=np.int64)
+
+    def reach(self, rows: int) -> None:
+        """Make room for as many rows."""
+        more = rows - len(self._seen)
+        if more > 0:
+            values = np.empty((len(self.squares), rows))
+            values[:, : len(self._seen)] = self.values
+            self.values = values
+            self.norms = np.concatenate([self.norms, np.empty((more, 1))])
+            self._seen = np.concatenate([self._seen, np.full(more, -1)])
+
+    def stale(self, rows: Index, stamps: Index) -> Index:
+        """The rows that have changed since."""
+        return rows[self._seen[rows] != stamps[rows]]
+
+    def trust(self, rows: Index, stamps: Index) -> None:
+        """Mark these rows as up to date."""
+        rows = rows[rows < len(self._seen)]
+        self._seen[rows] = stamps[rows]
 
 
 class Slots:

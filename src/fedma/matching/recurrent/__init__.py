@@ -1,1 +1,1 @@
-"""Matching of recurrent units by what they read of each other, beside what they read of the layer below."""
+"""Matching of recurrent units by their recurrent weights, in addition to their input weights."""

@@ -27,7 +27,7 @@ class SlotSums:
         self.clear(0)
 
     def clear(self, rows: int) -> None:
-        """Take all clients out, and keep so many rows."""
+        """Remove all clients, and keep this many rows."""
         self.sums, self.weight = np.zeros((rows, len(self.prior.mean))), np.zeros((rows, len(self.prior.slot)))
 
     def put(self, client: int, rows: Index, sign: int = 1) -> None:

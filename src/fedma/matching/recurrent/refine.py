@@ -47,7 +47,7 @@ def refine(
     sweeps: int = _SWEEPS,
     generator: torch.Generator | None = None,
 ) -> Refinement:
-    """Better slots for the units of a recurrent group, by what they read of each other.
+    """Better slots for the units of a recurrent group, by their recurrent weights.
 
     The objective is that of `fedma.match` with hyper="empirical", with one more term of the same kind. A recurrent
     weight joins two slots. For each pair (slot to, slot from) and each gate, a value is drawn from N(mean, spread). The

@@ -27,8 +27,8 @@ def rebasin(
     Args:
         models: each client's tensors.
         graph: the model's unit graph.
-        widths: each client's units per group. The widest client's are the slots; a narrower client has none of its
-            units in some of them.
+        widths: each client's units per group. The widest client's are the slots; a narrower client has no unit in some
+            slots.
         seed: decides in which order clients and groups are visited.
         sweeps: the most passes over the clients; they end when no client moves. The first pass takes the widest client
             first and joins each client to those before it. It tries two starts, the present order and layer by layer,

@@ -53,9 +53,9 @@ def transported(
 
     Source: OT fusion (Singh & Jaggi, NeurIPS 2020), algorithm 1. Departures: where widths differ, what makes a
         unit is averaged (rows sum to 1). What reads it is divided among its parts (columns sum to 1). The paper
-        averages both, and so shrinks or inflates sums. Running statistics are averaged as what makes a unit. Blocks are
-        compared by the best that their inner units can do. Units that only tensors of several unmatched groups
-        distinguish are compared by second moments, as in `incoming`.
+        averages both, and so shrinks or inflates sums. Running statistics are averaged like the weights that make a
+        unit. Blocks are compared by the best that their inner units can do. Units that only tensors of several
+        unmatched groups distinguish are compared by second moments, as in `incoming`.
     """
     checked(models, graph)
     moved = [dict(models[0])]

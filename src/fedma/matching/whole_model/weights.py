@@ -15,8 +15,8 @@ from fedma.units.layout import Widths
 
 def compared(weights: Mapping[str, Tensor], graph: UnitGraph) -> list[str]:
     """The tensors by which units are compared: all that some group indexes, but running statistics and integers."""
-    statistics = {name for pair in graph.statistics for name in pair}
-    return [n for n, t in weights.items() if graph.groups_of(n) and n not in statistics and t.is_floating_point()]
+    aside = graph.statistics_names
+    return [n for n, t in weights.items() if graph.groups_of(n) and n not in aside and t.is_floating_point()]
 
 
 def checked(models: Sequence[Weights], graph: UnitGraph) -> list[Weights]:

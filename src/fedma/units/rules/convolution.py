@@ -18,19 +18,20 @@ from fedma.units.values import Symbols, Value
 )
 @rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cudnn_convolution", "mkldnn_convolution")
 def convolution(op: Call) -> Symbols:
-    """Kernel and positions stay in place; channels are the units, in blocks when the convolution is grouped."""
+    """Kernel and joined positions stay in place; channels are the units, in blocks when the convolution is grouped."""
     x, weight, bias = op.get("input", "self"), op["weight"], op["bias"]
     transposed = op.args.get("transposed", "transpose" in op.name)
     batched = len(x) == len(weight)
-    channels = x[1 if batched else 0]
-    op.pin(x.symbols[2 if batched else 1 :], "position")
+    lead = 2 if batched else 1
+    channels = x[lead - 1]
+    positions = op.slid(x.symbols[lead:], weight.shape[2:], op.shape[lead:])
     op.pin(weight.symbols[2:], "convolution kernel")
     made, read = channels_met(op, channels, weight, op.args.get("groups", 1), transposed)
     if bias is not None:
         unify(made, bias[0])
     batch = x.symbols[:1] if batched else ()
-    op.mix([read], [*batch, made])
-    return (*batch, made, *op.fixed(op.shape[2 if batched else 1 :], "position"))
+    op.mix([read], [*batch, made, *positions])
+    return (*batch, made, *positions)
 
 
 def channels_met(op: Call, channels: Symbol, weight: Value, groups: int, transposed: bool) -> tuple[Symbol, Symbol]:

@@ -5,9 +5,7 @@ from fedma.units.call import Call, NoRule
 from fedma.units.registry import rule
 from fedma.units.values import Symbols
 
-SPATIAL = [
-    f"{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "_adaptive_avg", "adaptive_max") for d in (1, 2, 3)
-]
+SPATIAL = [f"{kind}_pool{d}d" for kind in ("adaptive_avg", "_adaptive_avg", "adaptive_max") for d in (1, 2, 3)]
 SPATIAL += [f"{name}_with_indices" for name in ("max_pool1d", "max_pool2d", "max_pool3d", "mkldnn_max_pool2d")]
 SPATIAL += [
     f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d")
@@ -29,6 +27,16 @@ def spatial(op: Call) -> list[Symbols | None]:
         op.pin(value.symbols[lead:], "position")
     op.mix(x.symbols[lead:], x.symbols[:lead])
     return [None if s is None else (*x.symbols[:lead], *op.fixed(s[lead:], "position")) for s in op.shapes]
+
+
+@rule(*(f"{kind}_pool{d}d" for kind in ("max", "avg") for d in (1, 2, 3)))
+def pool(op: Call) -> Symbols:
+    """The largest number, or the mean, in every window of each channel."""
+    x = op["self"]
+    lead = len(x) - int(op.name[-2])
+    positions = op.slid(x.symbols[lead:], op["kernel_size"], op.shape[lead:])
+    op.mix(x.symbols[lead:], [*x.symbols[:lead], *positions])
+    return (*x.symbols[:lead], *positions)
 
 
 @rule("pixel_shuffle")
