@@ -280,7 +280,7 @@ def test_unlabelled_samples_are_refused(tmp_path: Path) -> None:
 
 def test_images_of_different_sizes_in_a_folder(tmp_path: Path) -> None:
     images = [picture(0), picture(0, (5, 4))] * 5
-    with pytest.raises(InputError, match=r"3×2, image . is 5×4|5×4, image . is 3×2"):
+    with pytest.raises(InputError, match=r"image 0 of train of 'sizes' is 3×2, image 1 of train of 'sizes' is 5×4"):
         load(parquet(tmp_path / "sizes", "train", image=images, label=[0] * 10))
 
 
@@ -296,8 +296,8 @@ def test_an_empty_folder_and_too_few_samples(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".hidden").mkdir()
     picture(0).save(tmp_path / "empty" / ".hidden" / "a.png")
-    (tmp_path / "empty" / "notes.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="empty' holds neither parquet files nor images"):
+    (tmp_path / "empty" / "notes.txt").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="empty' holds neither parquet or CSV files nor images"):
         load(tmp_path / "empty")
     with pytest.raises(InputError, match="too few to set aside 20% of each class"):
         load(parquet(tmp_path / "few", "train", image=[picture(0)] * 2, label=[0, 1]))

@@ -13,7 +13,8 @@ from fedma.errors import InputError
 from fedma.optional_dependencies import imported
 
 Stored = Mapping[str, Any] | NDArray[np.uint8]
-"""An image as `datasets.Image(decode=False)` gives it (its `bytes`, or the `path` of its file), or its pixels."""
+"""An image as `datasets.Image(decode=False)` gives it (its `bytes`, or the `path` of its file), or its pixels. It may
+say its `row` and its `split`."""
 
 GREY, COLOUR = {"1": "L", "L": "L", "LA": "L"}, {"RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB"}
 
@@ -31,8 +32,8 @@ def decode(images: Sequence[Stored]) -> NDArray[np.uint8]:
     for row, image in enumerate(pixels):
         if image.shape[:2] != pixels[0].shape[:2]:
             raise InputError(
-                f"images differ in size: image 0 is {_size(pixels[0])}, image {row} is {_size(image)} "
-                "(width × height); resize them to one size first"
+                f"images differ in size: {_place(images[0], 0)} is {_size(pixels[0])}, {_place(images[row], row)} is "
+                f"{_size(image)} (width × height); resize them to one size first"
             )
     if any(image.ndim == 3 for image in pixels):
         coloured = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in pixels]
@@ -80,14 +81,27 @@ def _pixels(stored: Stored, row: int, pillow: Any) -> NDArray[np.uint8]:
     """Height × width of a grey image, height × width × 3 of a coloured one."""
     if isinstance(stored, np.ndarray):
         return stored
+    if stored["bytes"] is None and stored["path"] is None:
+        raise InputError(f"{_place(stored, row)} is missing (null); remove the sample or give it an image")
     try:
         source = stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])
         with pillow.open(source) as image:
-            if image.mode not in GREY and image.mode not in COLOUR:
-                raise InputError(f"image {row} has pixels of kind {image.mode!r}; convert it to 8 bits a channel")
-            return np.asarray(image.convert(GREY.get(image.mode, "RGB")))
-    except (OSError, TypeError) as error:
-        raise InputError(f"image {row} cannot be decoded ({error}); remove or replace it") from error
+            mode = image.mode
+            pixels = np.asarray(image.convert(GREY.get(mode, "RGB")))
+    except Exception as error:  # damaged files make Pillow raise errors of many kinds
+        cause = str(error).replace(f" {source!r}", "").partition("\n")[0]
+        raise InputError(f"{_place(stored, row)} cannot be decoded ({cause}); remove or replace it") from error
+    if mode not in GREY and mode not in COLOUR:
+        raise InputError(f"{_place(stored, row)} has pixels of kind {mode!r}; convert it to 8 bits a channel")
+    return pixels
+
+
+def _place(stored: Stored, row: int) -> str:
+    """Which image: its file, its split and row, or else its position here."""
+    if isinstance(stored, np.ndarray) or "row" not in stored:
+        return f"image {row}"
+    named = f" ({stored['path']})" if stored["path"] else ""
+    return f"image {stored['row']} of {stored['split']}{named}"
 
 
 def _size(pixels: NDArray[np.uint8]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedma.data.schemes import DIVIDERS, Wish
@@ -47,8 +48,7 @@ def partition(
         InputError: an argument is out of range, or no such division exists.
         MissingExtra: flwr-datasets is not installed (`dirichlet`, `pathological` and `shards` need it).
     """
-    labels = split.labels.numpy()
-    wish = Wish(labels, split.owners, clients, scheme, alpha, seed, min_samples, classes_per_client)
+    wish = Wish(_labels(split, scheme), split.owners, clients, scheme, alpha, seed, min_samples, classes_per_client)
     _check(wish)
     parts = DIVIDERS[scheme](wish)
     for client, part in enumerate(parts):
@@ -58,6 +58,17 @@ def partition(
                 f"min_samples = {min_samples}; take fewer clients or a lower min_samples"
             )
     return tuple(torch.from_numpy(np.ascontiguousarray(part)).long() for part in parts)
+
+
+def _labels(split: Split, scheme: str) -> NDArray[np.int64]:
+    """The classes by which samples are divided; all alike where nobody has said, for schemes that do not need them."""
+    if split.labels is None and scheme not in ("iid", "natural"):
+        raise InputError(
+            f"scheme {scheme!r} divides by class, and nobody has said of which class samples are; give from_dataset "
+            "their labels, or take iid or natural"
+        )
+    labels: NDArray[np.int64] = np.zeros(len(split), dtype=np.int64) if split.labels is None else split.labels.numpy()
+    return labels
 
 
 def class_counts(split: Split, parts: Sequence[Tensor], classes: int) -> Tensor:

@@ -14,10 +14,11 @@ from fedma.data.images import Stored, decode
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Images, stored or decoded, or windows of text (tokens), with class numbers and, where known, owners."""
+    """Images, stored or decoded, rows of numbers or windows of text (tokens), with class numbers, or numbers to
+    predict, and, where known, owners."""
 
     inputs: Sequence[Stored] | Tensor
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64 | np.float32]
     owners: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
@@ -44,7 +45,7 @@ class Source:
         classes: their names.
         train: training samples.
         test: test samples; None if the data have no test split.
-        white: the value of the brightest pixel of images.
+        white: the value of the brightest pixel of images; None where samples are rows of numbers, or tokens in tables.
         vocabulary: number of tokens, where samples are text.
     """
 
@@ -52,7 +53,7 @@ class Source:
     classes: tuple[str, ...]
     train: Samples
     test: Samples | None
-    white: int = 255
+    white: int | None = 255
     vocabulary: int | None = None
 
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,11 @@ from fedma.optional_dependencies import folder_of, imported
 HUB = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "shakespeare": "flwrlabs/shakespeare"}
 """Short names and where they lie on the Hugging Face hub."""
 
-READABLE = {".parquet", ".arrow", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+TABLES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
+"""Endings of files that hold a table, and what reads them."""
+
+READABLE = {".arrow", *PICTURES, *TABLES}
 """Endings of the files that make a folder one of data."""
 
 HELD_OUT = ("test", "validation")
@@ -48,7 +52,7 @@ def tables(name: str | PathLike[str]) -> Tables:
         InputError: the data do not exist, or cannot be read.
     """
     title, address = _address(name)
-    splits = _splits(address)
+    splits = _splits(*address)
     train = splits.get("train") or (next(iter(splits.values())) if len(splits) == 1 else None)
     if train is None:
         raise InputError(f"{title!r} has the splits {', '.join(splits)} and none named train; rename one")
@@ -56,48 +60,123 @@ def tables(name: str | PathLike[str]) -> Tables:
     return Tables(title, train, test)
 
 
-def images(tables: Tables, *, owner: str | None, decoded: bool = False) -> Source:
-    """Labelled images, with the column `owner` as the samples' owners; `decoded`, they are kept so for the next time.
+def samples(
+    tables: Tables,
+    *,
+    inputs: Sequence[str] = (),
+    label: str | None = None,
+    owner: str | None = None,
+    numbers: bool = False,
+    decoded: bool = False,
+) -> Source:
+    """Labelled images, or rows of numbers.
+
+    Args:
+        tables: what was read.
+        inputs: their columns; by default the one of images, or all other columns of numbers.
+        label: the column of their labels; by default the one of class labels, or the one named `label`.
+        owner: the column of their owners.
+        numbers: whether labels are numbers to predict, and not classes.
+        decoded: images are decoded, and kept so for the next time.
 
     Raises:
         InputError: the tables hold something else.
     """
-    title, train = tables.name, tables.train
-    image, label = _columns(title, train.features)
-    if owner is not None and owner not in train.features:
-        raise InputError(f"{title!r} has no column {owner!r} (its columns: {', '.join(train.features)})")
-    both = [train] if tables.test is None else [train, tables.test]
-    numbers, classes = numbered(title, both, label)
-    samples = [
-        Samples(_images(table, image, decoded=decoded), number, column_owners(table, owner))
-        for table, number in zip(both, numbers, strict=True)
+    title, features = tables.name, tables.train.features
+    for column in (*inputs, *(name for name in (label, owner) if name is not None)):
+        if column not in features:
+            raise InputError(f"{title!r} has no column {column!r} (its columns: {', '.join(features)})")
+    label = label or _label(title, features)
+    columns = tuple(inputs) or _inputs(title, features, {label, owner})
+    both = [("train", tables.train), *([] if tables.test is None else [("test", tables.test)])]
+    for word, table in both:
+        if absent := [column for column in (*columns, label) if column not in table.features]:
+            raise InputError(f"split {word} of {title!r} has no column {', '.join(absent)}, which the other has")
+    labels: Sequence[NDArray[Any]]
+    classes: tuple[str, ...] = ()
+    if numbers:
+        labels = [number_values(table, (label,), f"{word} of {title!r}")[:, 0] for word, table in both]
+    else:
+        labels, classes = numbered(title, [table for _, table in both], label)
+    pictures = isinstance(features[columns[0]], imported("datasets", extra="data").Image)
+    if pictures and len(columns) > 1:
+        raise InputError(f"inputs names {len(columns)} columns, the first of images; name that one alone")
+    found = [
+        Samples(
+            _images(table, columns[0], f"{word} of {title!r}", decoded=decoded)
+            if pictures
+            else torch.from_numpy(number_values(table, columns, f"{word} of {title!r}")),
+            own,
+            column_owners(table, owner),
+        )
+        for (word, table), own in zip(both, labels, strict=True)
     ]
-    return Source(title, classes, samples[0], samples[1] if tables.test is not None else None)
+    vocabulary = None if pictures else _vocabulary([one.decoded() for one in found])
+    test = found[1] if len(found) > 1 else None
+    return Source(title, classes, found[0], test, white=255 if pictures else None, vocabulary=vocabulary)
 
 
-def _address(name: str | PathLike[str]) -> tuple[str, str]:
-    """What to call the data, and where `datasets` finds it."""
+def _vocabulary(inputs: Sequence[Tensor]) -> int | None:
+    """The number of tokens, if inputs are tokens."""
+    if any(part.is_floating_point() for part in inputs):
+        return None
+    least, most = (int(bound) for bound in torch.cat([part.flatten() for part in inputs]).aminmax())
+    if least < 0:
+        raise InputError(f"tokens reach from {least} to {most}; they must be 0 or more")
+    return most + 1
+
+
+def _address(name: str | PathLike[str]) -> tuple[str, tuple[str, str | None]]:
+    """What to call the data; where `datasets` finds it, and the configuration or file that is meant."""
     text = os.fspath(name)
     if text in HUB:
-        return text, HUB[text]
-    folder = Path(text).expanduser()
-    found = bool(text) and folder.exists()
-    if found and folder.is_dir():
-        if not _holds_data(folder):
-            raise InputError(f"folder {text!r} holds neither parquet files nor images; name the one that does")
-        return folder.resolve().name, str(folder.resolve())
-    if found:
-        raise InputError(f"{text!r} is a file; name the folder that holds the data")
-    if isinstance(name, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+", text):
-        return text, text
+        return text, (HUB[text], None)
+    path = Path(text).expanduser()
+    if text and path.exists():
+        return _local(path, text)
+    if isinstance(name, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+(:[\w.+-]+)?", text):
+        hub, _, config = text.partition(":")
+        return text, (hub, config or None)
     if isinstance(name, PathLike) or "/" in text or os.sep in text:
         raise InputError(
-            f"there is no folder {text!r}; name one that holds parquet files, or images in one folder a class"
+            f"there is no folder {text!r}; name one that holds parquet or CSV files, or images in one folder a class"
         )
     known = ", ".join(("digits", *HUB))
     raise InputError(
         f"unknown data set {text!r}; name one of {known}, an 'owner/name' of the Hugging Face hub, or a local folder"
     )
+
+
+def _local(path: Path, text: str) -> tuple[str, tuple[str, str | None]]:
+    """The same for a folder of data, or a table."""
+    if path.is_file():
+        if path.suffix.lower() not in TABLES:
+            raise InputError(
+                f"{text!r} is a file; name the folder that holds the data, or a {' or '.join(TABLES)} file"
+            )
+        return path.stem, (TABLES[path.suffix.lower()], str(path.resolve()))
+    if not _holds_data(path):
+        raise InputError(f"folder {text!r} holds neither parquet or CSV files nor images; name the one that does")
+    if empty := _empty_beside_pictures(path):
+        raise InputError(
+            f"folder {str(empty)!r} holds no images, though folders beside it do; put its images there, or remove it"
+        )
+    return path.resolve().name, (str(path.resolve()), None)
+
+
+def _empty_beside_pictures(folder: Path) -> Path | None:
+    """A folder of no data whose neighbours hold images themselves: a class without samples."""
+    for place, folders, _ in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        inside = [Path(place) / name for name in folders]
+        pictures = any(_is_picture(file) for own in inside for file in own.iterdir())
+        if pictures and (empty := next((own for own in inside if not _holds_data(own)), None)):
+            return empty.relative_to(folder)
+    return None
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in PICTURES
 
 
 def _holds_data(folder: Path) -> bool:
@@ -109,13 +188,18 @@ def _holds_data(folder: Path) -> bool:
     return False
 
 
-def _splits(address: str) -> dict[str, Any]:
-    """The splits at that address, by name, through the one call that reads the hub and folders alike."""
+def _splits(address: str, part: str | None) -> dict[str, Any]:
+    """The splits at that address, by name, through the one call that reads the hub, folders and files alike."""
     datasets = imported("datasets", extra="data")
-    local = Path(address).is_absolute()
+    file = address in TABLES.values()
+    local = file or Path(address).is_absolute()
+    if file and part is not None and part.endswith(".tsv"):
+        wanted: dict[str, Any] = {"data_files": part, "sep": "\t"}
+    else:
+        wanted = {"data_files": part} if file else {} if part is None else {"name": part}
     try:
         with _quiet(datasets), contextlib.nullcontext() if local else _offline_if_unreachable(datasets):
-            return dict(datasets.load_dataset(address))
+            return dict(datasets.load_dataset(address, **wanted))
     except datasets.exceptions.DatasetNotFoundError as error:
         raise InputError(
             f"the hub has no data set {address!r} that can be read, and there is no folder of that name"
@@ -127,7 +211,9 @@ def _splits(address: str) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         cause = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise InputError(f"{address!r} cannot be read as a data set: {cause}") from error
+        name = part if file else address
+        hint = "; name one as owner/name:config" if "Config name is missing" in cause else ""
+        raise InputError(f"{name!r} cannot be read as a data set: {cause}{hint}") from error
 
 
 @contextlib.contextmanager
@@ -163,25 +249,81 @@ def _offline_if_unreachable(datasets: Any) -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _columns(title: str, features: Any) -> tuple[str, str]:
-    """The names of the image column and the label column."""
+def _inputs(title: str, features: Any, others: Collection[str | None]) -> tuple[str, ...]:
+    """The column of images, or else all columns of numbers but the others."""
     datasets = imported("datasets", extra="data")
     found = f"(its columns: {', '.join(features)})"
     images = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
-    if len(images) != 1:
+    if len(images) > 1:
+        raise InputError(f"{title!r} has {len(images)} image columns {found}; name one as inputs")
+    numbers = [column for column, kind in features.items() if column not in others and _is_number(kind)]
+    if not images and not numbers:
         raise InputError(
-            f"{title!r} has {len(images) or 'no'} image columns {found}; it needs exactly one, or text in "
-            f"columns {', '.join(COLUMNS)}"
+            f"{title!r} has no image columns {found}; it needs one, columns of numbers, or text to be continued in "
+            f"columns {', '.join(COLUMNS)} (for other text take fedma.data.from_dataset, with a tokenizer in collate)"
         )
-    labels = [column for column, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    return tuple(images or numbers)
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(re.match(r"(u?int|float|bool)", getattr(kind, "dtype", None) or "")) and not hasattr(kind, "names")
+
+
+def _label(title: str, features: Any) -> str:
+    """The column of the labels."""
+    found = f"(its columns: {', '.join(features)})"
+    labels = [column for column, kind in features.items() if hasattr(kind, "names")]
     if "label" in features:
         labels = ["label"]
-    if len(labels) != 1:
+    if len(labels) > 1:
+        raise InputError(f"{title!r} has {len(labels)} label columns {found}; name one as label")
+    if not labels:
         raise InputError(
-            f"{title!r} has {len(labels) or 'no'} label columns {found}; it needs one, of class labels or named "
-            "'label' (images in one folder a class have theirs from the folders)"
+            f"{title!r} has no label columns {found}; name one as label. Images in one folder a class have theirs from "
+            "the folders, of which there must be two or more"
         )
-    return images[0], labels[0]
+    return labels[0]
+
+
+def number_values(table: Any, columns: Sequence[str], place: str) -> NDArray[Any]:
+    """Samples × ... of these columns: float32, or lists of whole numbers of one column as they are.
+
+    Raises:
+        InputError: a column holds something else, or a value is missing.
+    """
+    found = []
+    for column in columns:
+        values = column_values(table, column)
+        empty = _empty(values)
+        if empty.any():
+            raise InputError(
+                f"column {column!r} has {empty.sum()} empty values (first in row {empty.argmax()} of {place}); fill or "
+                "remove them"
+            )
+        if values.dtype.kind not in "biuf" or (len(columns) > 1 and values.ndim > 1):
+            raise InputError(
+                f"column {column!r} holds {_held(table, column)}; inputs are images, numbers, one a sample in each of "
+                "several columns, or lists of one length in a single column. For text and other samples take "
+                "fedma.data.from_dataset"
+            )
+        found.append(values)
+    if len(columns) == 1 and found[0].ndim > 1:
+        return found[0] if found[0].dtype.kind in "iu" else found[0].astype(np.float32)
+    return np.stack([values.astype(np.float32) for values in found], axis=1)
+
+
+def _empty(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values of a column are missing, or not a number."""
+    if values.dtype.kind == "f":
+        return np.isnan(values).reshape(len(values), -1).any(1)
+    if values.dtype.kind != "O":
+        return np.zeros(len(values), dtype=bool)
+    return np.array([value is None or (isinstance(value, float) and value != value) for value in values], dtype=bool)
+
+
+def _held(table: Any, column: str) -> str:
+    kind = table.features[column]
+    return "words" if getattr(kind, "dtype", None) == "string" else str(kind)
 
 
 def column_values(table: Any, column: str) -> NDArray[Any]:
@@ -189,19 +331,21 @@ def column_values(table: Any, column: str) -> NDArray[Any]:
     return np.asarray(table.with_format("numpy")[column][:])
 
 
-def stored_images(table: Any, column: str) -> list[Stored]:
-    """A column of images, not decoded."""
+def stored_images(table: Any, column: str, split: str) -> list[Stored]:
+    """A column of images, not decoded, each with its row and split."""
     undecoded = table.cast_column(column, imported("datasets", extra="data").Image(decode=False))
-    return undecoded.with_format("arrow")[column][:].to_pylist()
+    images = undecoded.with_format("arrow")[column][:].to_pylist()
+    missing = {"bytes": None, "path": None}
+    return [{**(image or missing), "row": row, "split": split} for row, image in enumerate(images)]
 
 
-def _images(table: Any, column: str, *, decoded: bool) -> Sequence[Stored] | Tensor:
+def _images(table: Any, column: str, split: str, *, decoded: bool) -> Sequence[Stored] | Tensor:
     """A column of images; decoded on request, or if they were decoded before."""
     pixels = recall(table, column)
     if pixels is None and decoded:
-        pixels = decode(stored_images(table, column))
+        pixels = decode(stored_images(table, column, split))
         keep(table, column, pixels)
-    return stored_images(table, column) if pixels is None else torch.from_numpy(pixels)
+    return stored_images(table, column, split) if pixels is None else torch.from_numpy(pixels)
 
 
 def column_owners(table: Any, column: str | None) -> tuple[str, ...] | None:

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fedma.data.arrays import from_arrays
 from fedma.data.loading import dataset_of
 from fedma.data.samples import Samples, Source
-from fedma.data.source import column_owners, column_values, numbered, stored_images
+from fedma.data.source import column_owners, number_values, numbered, stored_images
 from fedma.data.split import Dataset
 from fedma.errors import InputError
 from fedma.optional_dependencies import imported
@@ -56,23 +53,9 @@ def from_tables(
         if len(columns) > 1:
             raise InputError(f"inputs names {len(columns)} columns, the first of images; name that one alone")
         parts = (
-            Samples(stored_images(train, columns[0]), labels[0], owners),
-            Samples(stored_images(test, columns[0]), labels[1]),
+            Samples(stored_images(train, columns[0], "train"), labels[0], owners),
+            Samples(stored_images(test, columns[0], "test"), labels[1]),
         )
         return dataset_of(Source(name, classes, *parts), *parts)
-    values = [_numbers(table, columns) for table in (train, test)]
+    values = [number_values(table, columns, word) for table, word in ((train, "train"), (test, "test"))]
     return from_arrays((values[0], labels[0]), (values[1], labels[1]), owners=owners, classes=classes, name=name)
-
-
-def _numbers(table: Any, columns: Sequence[str]) -> NDArray[Any]:
-    """Samples × ...; integers stay integers only in lists, where they are tokens."""
-    found = [column_values(table, column) for column in columns]
-    for column, values in zip(columns, found, strict=True):
-        if values.dtype.kind not in "biuf" or (len(columns) > 1 and values.ndim > 1):
-            raise InputError(
-                f"column {column!r} holds {values.dtype} of shape {values.shape}; inputs are numbers, one a sample in "
-                "each of several columns, or lists of one length in a single column"
-            )
-    if len(columns) == 1 and found[0].ndim > 1:
-        return found[0]
-    return np.stack([values.astype(np.float32) for values in found], axis=1)

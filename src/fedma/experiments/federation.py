@@ -287,13 +287,15 @@ def _loaded(settings: Settings) -> Dataset:
         test_limit=settings.test_limit,
         natural=settings.natural,
         min_windows=settings.min_windows,
+        inputs=settings.inputs,
+        label=settings.label,
     )
 
 
 def _taken(settings: Settings, dataset: Dataset) -> Dataset:
     """The data that were handed over; what governs loading would be ignored, and is refused."""
-    for name in ("limit", "test_limit", "natural"):
-        if getattr(settings, name) is not None:
+    for name in ("limit", "test_limit", "natural", "inputs", "label"):
+        if getattr(settings, name) not in (None, ()):
             raise InputError(f"{name} is for data loaded by name; leave it out, and hand over the samples you want")
     return dataset
 

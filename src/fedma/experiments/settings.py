@@ -29,7 +29,10 @@ class Settings:
 
     Attributes:
         data: "digits" (built in), "mnist", "cifar10", "shakespeare", a data set of the Hugging Face hub such as
-            "ylecun/mnist", or a local folder.
+            "ylecun/mnist" (or "owner/name:config"), a local folder, or a CSV or parquet file.
+        inputs: the columns of the inputs: one, or several of numbers. The default is the column of images, or all
+            columns of numbers.
+        label: the column of the labels. The default is the one of class labels, or the one named "label".
         model: a network of fedma.models (an unknown name lists them), or package.module:factory, a function that
             returns an nn.Module.
         task: what is trained: "classification", another task of fedma.tasks (an unknown name lists them), or
@@ -110,6 +113,8 @@ class Settings:
     """
 
     data: str = "digits"
+    inputs: tuple[str, ...] = ()
+    label: str | None = None
     model: str = "cnn"
     task: str = "classification"
     metrics: tuple[str, ...] = ()
