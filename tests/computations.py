@@ -296,7 +296,7 @@ UNLIKE: dict[str, tuple[Make, Make, str]] = {
     "order of outputs": (
         free(lambda s, x: (s.out(s.a(x)), s.out(s.b(s.a(x))))),
         free(lambda s, x: (s.out(s.b(s.a(x))), s.out(s.a(x)))),
-        "in another order",
+        r"output\[0\] of model 0 is output\[1\] of model 1",
     ),
     "number of outputs": (
         free(lambda s, x: s.out(s.b(s.a(x)))),

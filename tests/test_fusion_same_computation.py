@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import computations_again as again
 import fedma
 from computations import ALIKE, ROWS, UNLIKE, Adapted, Cached, Make, free, hidden, inputs_of, layers, masked
 from fedma.errors import GraphError
@@ -49,6 +50,21 @@ def test_like_computations_are_not(name: str) -> None:
     assert same_code(models, inputs_of(models[0])) == [{}, {}]
     assert same_code(models[::-1], inputs_of(models[0])) == [{}, {}]
     torch.testing.assert_close([weights(model) for model in models], before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", again.UNLIKE)
+def test_more_unlike_computations_are_told_apart(name: str) -> None:
+    *makes, told = again.UNLIKE[name]
+    models = pair((makes[0], makes[1]))
+    with pytest.raises(GraphError, match=f"model 1 does not compute what model 0 does.*{told}"):
+        same_code(models, again.inputs_of(models[0]))
+
+
+@pytest.mark.parametrize("name", again.ALIKE)
+def test_more_like_computations_are_not(name: str) -> None:
+    models = pair(again.ALIKE[name])
+    assert same_code(models, again.inputs_of(models[0])) == [{}, {}]
+    assert same_code(models[::-1], again.inputs_of(models[0])) == [{}, {}]
 
 
 @pytest.mark.parametrize("name", ["activation", "heads", "stride", "layer norm eps", "a number"])

@@ -10,7 +10,8 @@ FedmaError
 └── EngineError      an engine could not deliver (a worker process died)
 
 Warnings: PinnedWarning, for a part of a model that is left in place because it was not understood; SlowWarning, for
-what works, but slower than it could; CheckpointWarning, for a damaged checkpoint with an older one used instead.
+what works, but slower than it could; CheckpointWarning, for a damaged checkpoint with an older one used instead;
+DivergedWarning, for a method of several that ended before its last round.
 
 Every message says what was found, where, and what to do about it.
 """
@@ -58,3 +59,7 @@ class SlowWarning(UserWarning):
 
 class CheckpointWarning(UserWarning):
     """A checkpoint is damaged, and an older one was used instead."""
+
+
+class DivergedWarning(UserWarning):
+    """A method ended before its last round, and the other methods go on."""

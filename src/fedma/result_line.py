@@ -1,7 +1,7 @@
 """One line of `results.jsonl`: what is written of a model that was evaluated, and what reports read."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,6 +18,9 @@ OPTIONAL = (
     "delta",
 )
 """Fields that a line may lack."""
+
+DIVERGED = "diverged"
+"""The event of a method that ended before its last round, while others went on: `method`, `round`, `why`."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,8 @@ class ResultLine:
         names = [own.name for own in fields(self) if own.name not in OPTIONAL or own.name in optional]
         values = {name: getattr(self, name) for name in names}
         return values | ({"accuracy": None} if math.isnan(self.accuracy) else {})
+
+
+def diverged(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The methods that these lines of results say have diverged, each with the reason."""
+    return {line["method"]: line["why"] for line in lines if line.get("event") == DIVERGED}

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from fedma.engines import LocalEngine, pool
 from fedma.engines.memory import Area
 from fedma.engines.pool import Died, Pool
 from fedma.errors import EngineError, InputError, SlowWarning
+from fedma.experiments.run import run
+from fedma.experiments.settings import Settings
 from fedma.seeds import generator
 from fedma.tasks import Judge
 from fedma.training import Schedule, evaluate
@@ -242,6 +246,34 @@ def test_where_forks_cannot_train_clients_run_in_this_process(
     with pytest.warns(SlowWarning, match="begin in a fresh process"):
         here = _played(tmp_path / "here", 0, workers=2)
     assert_equal(alone.weights, here.weights, rtol=0, atol=0)
+
+
+def _in_daemon(folder: Path, sent: Connection) -> None:
+    """Run an experiment and play a federation with two workers; send what warned, and the weights."""
+    settings = Settings(model="mlp-8", method=("fedavg",), clients=2, limit=60, local_epochs=1, workers=2)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        run(settings, folder / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowWarning)
+        here = _played(folder / "here", 0, workers=2)
+    # Arrays, as tensors are handed over by a process that lives on.
+    arrays = {name: tensor.numpy() for name, tensor in here.weights.items()}
+    sent.send(([(each.category, str(each.message)) for each in warned], arrays))
+
+
+def test_a_daemonic_process_trains_by_itself(tmp_path: Path) -> None:
+    alone = _played(tmp_path / "alone", 0, workers=1)
+    received, sent = multiprocessing.Pipe(duplex=False)
+    daemon = multiprocessing.get_context("fork").Process(target=_in_daemon, args=(tmp_path, sent), daemon=True)
+    daemon.start()
+    sent.close()
+    warned, here = received.recv()
+    daemon.join()
+    assert [(kind, "daemonic process" in text) for kind, text in warned] == [(SlowWarning, True)]
+    assert daemon.exitcode == 0
+    assert_equal(alone.weights, {name: torch.from_numpy(array) for name, array in here.items()}, rtol=0, atol=0)
+    assert (tmp_path / "run" / "models" / "fedavg.safetensors").exists()
 
 
 def test_a_gpu_that_nobody_used_leaves_forks_able_to_train(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,10 @@ from units.zoo_unusual import ZOO
 transformers = pytest.importorskip("transformers", reason="some models of this file come from transformers")
 from units.test_transformers import MODELS, SMALL, images, words  # noqa: E402 - skips without transformers
 
-pytestmark = [pytest.mark.filterwarnings("ignore:LSTM with projections")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:LSTM with projections"),
+    pytest.mark.filterwarnings("ignore:.*not used in the forward pass"),
+]
 EXACT = 1e-9
 FLOAT32_INSIDE = 1e-5
 

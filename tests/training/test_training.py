@@ -158,11 +158,64 @@ def test_channels_last_is_chosen_for_convolutions_that_survive_it() -> None:
     fit(_Viewing(), split(20), SHORT, seed=0, name=("a",), compute=viewing)
 
 
-def test_the_model_is_left_as_it_was_by_the_choice() -> None:
-    model = network("cnn").train()
-    choose(model, split(2).inputs)
-    assert model.training
-    assert model.get_parameter("conv2.weight").is_contiguous()
+class _Mixed(nn.Module):
+    """Some parts in evaluation mode, and a count of forward passes; 99 in an input makes it raise."""
+
+    def __init__(self, raises: type[Exception] = RuntimeError) -> None:
+        super().__init__()
+        self.conv, self.norm, self.drop = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)
+        self.out, self.raises = nn.Linear(144, 3), raises
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("table", torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        if x.eq(99).any():
+            raise self.raises("no")
+        return self.out(self.drop(self.norm(self.conv(x)) + self.table.sum(0)).flatten(1))
+
+
+def _modes(model: nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+@pytest.mark.parametrize("root", [True, False])
+@pytest.mark.parametrize("raises", [None, RuntimeError, KeyError])
+def test_probabilities_keep_the_mode_of_every_part(root: bool, raises: type[Exception] | None) -> None:
+    model = _Mixed(raises or RuntimeError)
+    model.norm.eval()
+    model.training = root
+    before, inputs = _modes(model), split(130).inputs
+    if raises is None:
+        assert probabilities(model, inputs).shape == (130, 3)
+    else:
+        with pytest.raises(raises):
+            probabilities(model, torch.cat([inputs, torch.full((1, 1, 8, 8), 99.0)]))
+    assert _modes(model) == before
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("raises", [None, RuntimeError, KeyError])
+def test_the_model_is_left_as_it_was_by_the_choice(last: bool, raises: type[Exception] | None) -> None:
+    model = _Mixed(raises or RuntimeError)
+    if last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.norm.eval()
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    before = {name: (id(t), t.data_ptr(), t.stride(), t.clone()) for name, t in own.items()}
+    modes, example = _modes(model), split(2).inputs
+    if raises is None:
+        assert choose(model, example).channels_last
+    elif raises is RuntimeError:
+        with pytest.warns(SlowWarning):
+            choose(model, torch.full_like(example, 99))
+    else:
+        with pytest.raises(raises):
+            choose(model, torch.full_like(example, 99))
+    assert _modes(model) == modes
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        assert (id(tensor), tensor.data_ptr(), tensor.stride()) == before[name][:3]
+        assert torch.equal(tensor, before[name][3])
 
 
 @pytest.mark.parametrize("compute", [Compute(channels_last=True), Compute(channels_last=True, precision="bf16")])

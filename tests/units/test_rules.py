@@ -222,3 +222,22 @@ def test_positions_that_a_window_shows_alone_may_be_reordered(window):
 
     graph = units(Net(), torch.rand(2, 3, 4, generator=generator(0, "x")))
     assert bool(graph.groups) == (window in ALONE.values())
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1)])
+def test_channels_that_lie_last_in_memory_are_pooled_as_others(pool):
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), pool, nn.Flatten(), nn.Linear(8, 2))
+    x = torch.rand(2, 3, 8, 8, generator=generator(0, "x")).to(memory_format=torch.channels_last)
+    assert units(net.to(memory_format=torch.channels_last), x).widths == {"0": 8}
+
+
+def test_other_strides_of_the_same_shape_are_other_entries():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.make = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return torch.linalg.det(self.make(x).tanh().as_strided((3, 3), (1, 3)) + torch.eye(3))
+
+    assert not units(Net(), torch.rand(3, 4, generator=generator(0, "x")), verify=False).groups

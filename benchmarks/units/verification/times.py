@@ -1,6 +1,8 @@
 """What verification costs: processor seconds of `units` with and without it, one JSON line per model.
 
-python benchmarks/units/verification/times.py [zoo] [configs] [chains] [loops] [large] [timm] [PART-OF-A-NAME ...]
+python benchmarks/units/verification/times.py [SET ...] [PART OF A MODEL'S NAME ...]
+
+Sets: zoo, configs, chains, loops, wide, large, timm; the public models need the environment that `make zoo` makes.
 """
 
 import json
@@ -8,7 +10,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,36 +140,28 @@ def timed(model: nn.Module, example: Any, *, verify: bool) -> tuple[float, int, 
     return time.process_time() - start, len(graph.groups), sum(group.growable for group in graph.groups.values())
 
 
-def lines(chosen: list[str]) -> Iterator[dict[str, Any]]:
-    """One line for every model of these sets, or with these names."""
-    wanted = [name for name in chosen if name not in SETS]
-    for name, models in SETS.items():
-        if chosen and name not in chosen and not wanted:
-            continue
-        if chosen and name not in chosen and name == "timm" and not any("timm" in own for own in wanted):
-            continue
-        for own, make in models().items():
-            if name not in chosen and wanted and not any(part in own for part in wanted):
-                continue
-            with global_generator(0):
-                model, example = make()
-            plain, *_ = timed(model, example, verify=False)
-            verified, groups, growable = timed(model, example, verify=True)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            yield {
-                "set": name,
-                "model": own,
-                "plain_s": round(plain, 2),
-                "verified_s": round(verified, 2),
-                "groups": groups,
-                "growable": growable,
-                "peak_mb": peak,
-            }
+def line(name: str, make: Callable[[], Model]) -> dict[str, Any]:
+    """What one model costs."""
+    with global_generator(0):
+        model, example = make()
+    plain, *_ = timed(model, example, verify=False)
+    verified, groups, growable = timed(model, example, verify=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    times = {"plain_s": round(plain, 2), "verified_s": round(verified, 2)}
+    return {"model": name, **times, "groups": groups, "growable": growable, "peak_mb": peak}
+
+
+def main(chosen: list[str]) -> None:
+    """Print the lines of all sets, or of these sets and models."""
+    everything = not set(chosen) - set(SETS)
+    for name in [name for name in SETS if name in chosen] or SETS:
+        for own, make in SETS[name]().items():
+            if everything or any(part in own for part in chosen if part not in SETS):
+                print(json.dumps({"set": name, **line(own, make)}), flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     timed(*chain(2), verify=True)
-    for line in lines(sys.argv[1:]):
-        print(json.dumps(line), flush=True)
+    main(sys.argv[1:])

@@ -62,10 +62,11 @@ class Client:
             own, self.graph, assignments=_long(ask.widen), widths=ask.widths, slots=ask.weights, fit=ask.fit
         )
         model = rebuild(self.template, {**held, **ask.weights})
+        schedule = Schedule.from_dict(ask.schedule)
         done = fit(
             model,
             self.data,
-            Schedule.from_dict(ask.schedule),
+            schedule,
             rows=self.rows,
             frozen=ask.frozen,
             seed=self.seed,
@@ -77,7 +78,7 @@ class Client:
         metrics = {
             "samples": len(self),
             "samples_seen": done.samples_seen,
-            "epochs": int(ask.schedule.get("epochs", 0)),
+            "epochs": ask.schedule.get("epochs", 0) if schedule.steps is None else done.samples_seen / len(self),
             "loss": done.loss,
         }
         reply = Reply(self.number, {name: held[name] for name in ask.send}, self.class_counts, metrics, ask.name)

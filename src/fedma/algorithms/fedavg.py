@@ -1,7 +1,7 @@
 """Plain averaging: FedAvg, and FedProx, which holds the clients near the global model."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from fedma.algorithms.base import State, in_client_order, sample_counts
 from fedma.algorithms.messages import Ask, Reply
@@ -55,7 +55,7 @@ class FedAvg:
             client=0,
             name=("round", state.round),
             weights=state.weights,
-            schedule=asdict(self.schedule),
+            schedule=self.schedule.in_round(state.round, self.rounds).to_dict(),
             send=tuple(self.graph.layouts),
             keep=False,
         )

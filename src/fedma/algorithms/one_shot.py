@@ -1,7 +1,7 @@
 """One exchange: every client trains alone and sends its whole model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from fedma.algorithms.base import MatchedState, State, class_counts, in_client_order, sample_counts
 from fedma.algorithms.messages import Ask, Reply
@@ -37,7 +37,7 @@ class _OneShot:
         """Every client trains from its own initial weights and sends its model."""
         if state.round == self.rounds:
             return []
-        ask = Ask(0, ("round", 0), schedule=asdict(self.schedule), send=tuple(self.graph.layouts))
+        ask = Ask(0, ("round", 0), schedule=self.schedule.to_dict(), send=tuple(self.graph.layouts))
         return [replace(ask, client=client, widths=self.widths.get(client, {})) for client in self.clients]
 
 

@@ -13,7 +13,7 @@ import torch
 
 from fedma.algorithms import Ask, Client, Reply
 from fedma.data import Split
-from fedma.engines.pool import WORKER_ATTEMPTS, Died, Pool, cores, forked_can_train
+from fedma.engines.pool import WORKER_ATTEMPTS, Died, Pool, cores, unable_to_fork
 from fedma.errors import EngineError, SlowWarning
 from fedma.tasks import Judge, Sums, added
 from fedma.training import BATCH, judged
@@ -47,8 +47,8 @@ class LocalEngine:
             clients: the federation.
             workers: worker processes, at most one for each client. None takes one for each core, or for each GPU if
                 that is the device. With one worker, clients run one after the other in this process. So they do if
-                processes cannot be forked: on other systems than Linux, and in a process that has used a GPU. The
-                latter gives a `SlowWarning`.
+                processes cannot be forked: on other systems than Linux, in a daemonic process (a worker of joblib or
+                Dask), and in a process that has used a GPU. The last two give a `SlowWarning`.
             device: where clients train; with "cuda", workers take the GPUs in turn.
             precision: of training and evaluation, as `fedma.training.Compute` has it.
             test: samples to judge models by.
@@ -67,16 +67,15 @@ class LocalEngine:
     def __enter__(self) -> "LocalEngine":
         # macOS knows fork too, but its own libraries do not survive it.
         if self.workers > 1 and sys.platform == "linux":
-            if forked_can_train():
-                self._pool = Pool(self.workers, self._do, self._begin)
-            else:
+            if reason := unable_to_fork():
                 warnings.warn(
-                    "this process has trained before, or used the GPU, and no process forked from it can train then: "
-                    f"clients run one after the other; for {self.workers} workers begin in a fresh process, such as "
-                    "fedma run",
+                    f"{reason}: clients run one after the other; for {self.workers} workers begin in a fresh process, "
+                    "such as fedma run",
                     SlowWarning,
                     stacklevel=2,
                 )
+            else:
+                self._pool = Pool(self.workers, self._do, self._begin)
         return self
 
     def __exit__(

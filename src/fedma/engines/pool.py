@@ -36,6 +36,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def unable_to_fork() -> str:
+    """Why no worker processes can be forked from this process; empty if they can."""
+    if multiprocessing.current_process().daemon:
+        return "this is a daemonic process (a worker of joblib, Dask or another pool), which may start no other"
+    if not forked_can_train():
+        return "this process has trained before, or used the GPU, and no process forked from it can train then"
+    return ""
+
+
 def forked_can_train() -> bool:
     """Whether a process forked from this one can train.
 

@@ -22,7 +22,7 @@ class Traffic:
     down: int = 0
     up: int = 0
     exchanges: int = 0
-    local_epochs: int = 0
+    local_epochs: float = 0
     samples_seen: int = 0
     by_client: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -36,7 +36,7 @@ class Traffic:
             down=self.down + sum(ask.bytes for ask in asks),
             up=self.up + sum(reply.bytes for reply in replies),
             exchanges=self.exchanges + 1,
-            local_epochs=self.local_epochs + max(int(reply.metrics["epochs"]) for reply in replies),
+            local_epochs=_whole(self.local_epochs + max(reply.metrics["epochs"] for reply in replies)),
             samples_seen=self.samples_seen + sum(int(reply.metrics["samples_seen"]) for reply in replies),
             by_client=by_client,
         )
@@ -45,3 +45,8 @@ class Traffic:
         """What passed between the server and each of these clients, as results have it."""
         down, up = zip(*(self.by_client.get(client, (0, 0)) for client in clients), strict=True)
         return {"client_bytes_up": list(up), "client_bytes_down": list(down)}
+
+
+def _whole(number: float) -> float:
+    """The number to six places, as an int where it is whole."""
+    return int(number) if number == int(number) else round(number, 6)

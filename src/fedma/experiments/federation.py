@@ -21,6 +21,7 @@ from fedma.models import build
 from fedma.tasks import BaseTask, Better, Judge, Regression, Task, can_combine, metrics_of, task_of
 from fedma.tasks.checking import check_fit
 from fedma.training import Compute
+from fedma.training.freezing import check_trainable, freeze
 from fedma.units import UnitGraph, Weights, units, weights
 from fedma.units.layout import Widths
 
@@ -179,6 +180,8 @@ def assemble(
     dataset = replace(dataset, test=shared_test(dataset, parts))
     template = _model(settings, dataset, meaning, None)
     _check_weights(template, settings.model)
+    freeze(template, settings.freeze)
+    check_trainable(template)
     judge = Judge(meaning, metrics_of((*settings.metrics, *metrics), meaning, outputs=outputs))
     example = Compute().batch(dataset.train.example())
     measured = check_fit(judge, template, example, outputs=outputs, name=settings.model)

@@ -110,10 +110,8 @@ def pfnm(inputs: MethodInputs) -> PFNM:
 def fedma(inputs: MethodInputs) -> FedMA:
     """Matched averaging, with the schedules after each matching and of the output layer."""
     settings, local = inputs.settings, schedule(inputs.settings)
-    retrain = replace(local, epochs=_or(settings.retrain_epochs, settings.local_epochs))
-    output = replace(
-        retrain, epochs=_or(settings.output_epochs, 3 * retrain.epochs), lr=_or(settings.output_lr, local.lr / 10)
-    )
+    retrain = _epochs(local, settings.retrain_epochs, 1)
+    output = replace(_epochs(retrain, settings.output_epochs, 3), lr=_or(settings.output_lr, local.lr / 10))
     return FedMA(
         inputs.graph,
         inputs.clients,
@@ -142,6 +140,12 @@ def schedule(settings: Settings) -> Schedule:
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
         augment=settings.augment,
+        steps=settings.local_steps,
+        lr_schedule=settings.lr_schedule,
+        warmup=settings.warmup,
+        round_schedule=settings.round_schedule,
+        round_factor=settings.round_factor,
+        clip_gradients=settings.clip_gradients,
     )
 
 
@@ -169,6 +173,14 @@ def matcher(settings: Settings) -> Matcher:
         options=options,
         seed=settings.seed,
     )
+
+
+def _epochs(schedule: Schedule, given: float | None, times: int) -> Schedule:
+    """The schedule with these epochs if they are given, otherwise with so many times its own epochs or steps."""
+    if given is not None:
+        return replace(schedule, epochs=given, steps=None)
+    steps = None if schedule.steps is None else times * schedule.steps
+    return replace(schedule, epochs=times * schedule.epochs, steps=steps)
 
 
 def _or(value: float | None, default: float) -> Any:

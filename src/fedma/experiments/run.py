@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from fedma.algorithms import Algorithm, MatchedState, State
 from fedma.algorithms.replies import Expected, check, check_models, parameters
 from fedma.data import Dataset
 from fedma.engines import LocalEngine, Traffic
-from fedma.errors import CheckpointError, InputError
+from fedma.errors import CheckpointError, DivergedWarning, InputError, MatchingError, ReplyError
 from fedma.experiments import checkpoint
 from fedma.experiments.callback import SILENT, Callback, ExchangeStart
 from fedma.experiments.federation import Federation, assemble, reassemble
@@ -26,7 +27,7 @@ from fedma.experiments.run_folder import RunFolder, check_new, mark, unfinished
 from fedma.experiments.run_state import RunState
 from fedma.experiments.settings import NO_LIMIT, Settings
 from fedma.methods import LOCAL, METHODS
-from fedma.result_line import ResultLine
+from fedma.result_line import DIVERGED, ResultLine, diverged
 from fedma.tasks import Sums, Task
 from fedma.units import Weights
 
@@ -57,6 +58,8 @@ def run(
 
     Raises:
         InputError: settings that cannot be run, or a folder that exists already; nothing is written then.
+        ReplyError, MatchingError: the only method diverged, or every method did in its first round. One of several
+            methods that diverges is marked in the results, with a `DivergedWarning`, and the others go on.
     """
     folder = Path(folder)
     check_new(folder)
@@ -147,6 +150,9 @@ def _methods(
             traffic = _MethodRun(name, federation, engine, run_folder, callback, budget).run(own, held)
             if METHODS.get(name).sets_budget and settings.equal_bytes:
                 budget = traffic.up + traffic.down
+    if not any("event" not in line for line in run_folder.lines):
+        why = "; ".join(f"{name}: {error}" for name, error in diverged(run_folder.lines).items())
+        raise ReplyError(f"every method diverged in its first round: {why}")
 
 
 def _order(settings: Settings) -> list[str]:
@@ -208,12 +214,28 @@ class _MethodRun:
         now = earlier or RunState(name, server.start(), budget=self.budget)
         began = time.monotonic() - now.seconds
         while not now.ended:
-            now = self._exchange(server, now, began)
+            now = self._exchanged(server, now, began)
             value = {_STATE: now.to_dict(), "held": self.engine.held, "lines": json.dumps(self.run_folder.lines)}
             checkpoint.save(self.run_folder.folder, {"run": self.run_folder.mark, **value})
+        if name in diverged(self.run_folder.lines):
+            return now.traffic
         assignments = now.state.assignments if isinstance(now.state, MatchedState) else {}
         self.run_folder.save(name, now.state.models, federation.header(), assignments=assignments)
         return now.traffic
+
+    def _exchanged(self, server: Algorithm, now: RunState, began: float) -> RunState:
+        """The run state after one more exchange. A method that diverges ends there, for others to go on."""
+        try:
+            return self._exchange(server, now, began)
+        except (ReplyError, MatchingError) as error:
+            if len(self.federation.settings.method) == 1:
+                raise
+            name, round_ = self.method.name, now.state.round + 1
+            self.run_folder.add({"event": DIVERGED, "method": name, "round": round_, "why": str(error)})
+            warnings.warn(
+                f"{name} ended in round {round_}, and the other methods go on: {error}", DivergedWarning, stacklevel=2
+            )
+            return replace(now, ended=True, seconds=time.monotonic() - began)
 
     def _exchange(self, server: Algorithm, now: RunState, began: float) -> RunState:
         """The run state after one more exchange; a round that ends with it is evaluated."""

@@ -142,8 +142,13 @@ class RunFolder:
             self._facts |= {"finished": now(), "peak_memory": _peak_memory()}
             write_facts(self.folder, self._facts)
             checkpoint.drop(self.folder)
-        elif issubclass(kind, Exception) and not self.lines and not self._resumable(kind):
+        elif issubclass(kind, Exception) and not self._evaluated and not self._resumable(kind):
             shutil.rmtree(self.folder)
+
+    @property
+    def _evaluated(self) -> bool:
+        """Whether a model was evaluated; other lines are of events."""
+        return any("event" not in line for line in self.lines)
 
     def _resumable(self, kind: type[BaseException]) -> bool:
         """Whether it is worth going on after this error; what a client sent would be the same again."""

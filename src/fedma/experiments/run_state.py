@@ -55,6 +55,6 @@ def _filled(blank: Any, values: Mapping[str, Any]) -> Any:
         raise TypeError(f"no names and values, but a {type(values).__name__}")
     kinds = {own.name: type(getattr(blank, own.name)) for own in fields(blank)}
     for name, kind in kinds.items():
-        if kind is not type(None) and type(values[name]) is not kind:
+        if kind is not type(None) and type(values[name]) is not kind and not {kind, type(values[name])} <= {int, float}:
             raise TypeError(f"{name} is a {type(values[name]).__name__}, no {kind.__name__}")
     return replace(blank, **values)

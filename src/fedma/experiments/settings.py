@@ -3,13 +3,13 @@
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from fedma.errors import InputError
 from fedma.experiments.availability import availability
+from fedma.experiments.kinds import kind
 from fedma.matching.registry import DEFAULT_MAX_GROWTH
 from fedma.methods import METHODS, Method
 
@@ -56,7 +56,8 @@ class Settings:
         widths: widths of the clients' models, as factors of the model's widths, given to the clients in turn: 1 0.5
             halves every second client (FedMA, PFNM, ensemble). If no wide client takes part in a round of FedMA, the
             global model becomes narrower and stays so.
-        local_epochs: epochs of local training in a round.
+        local_epochs: epochs of local training in a round, also parts of one: 0.5.
+        local_steps: steps of local training in a round, of one batch each, instead of `local_epochs`.
         retrain_epochs: FedMA: epochs after each matching. The default is `local_epochs`.
         output_epochs: FedMA: epochs of the output layer after the last matching. The default is 3 × `retrain_epochs`.
         output_lr: FedMA: learning rate of these epochs. The default is a tenth of `lr`.
@@ -67,10 +68,17 @@ class Settings:
             averages slots over their owners. "drift": from the first layer on whose units have left their slots.
         steps_per_exchange: FedMA: how many layers to match in one exchange.
         fitted: FedMA, one round only: clients fit their next layers to the averaged units before they train them.
-        optimizer: "sgd" or "adam".
+        optimizer: "sgd", "adam" or "adamw".
         lr: learning rate.
+        lr_schedule: the learning rate within local training: "constant", or down to zero by "cosine" or "linear".
+        warmup: the share of local training over which the learning rate rises to `lr`.
+        round_schedule: the learning rate over rounds: "constant", or down to zero by "cosine".
+        round_factor: multiply the learning rate by this after every round.
+        clip_gradients: the largest Euclidean norm of the gradient in a step.
         momentum: momentum of SGD.
-        weight_decay: L2 penalty.
+        weight_decay: L2 penalty; with adamw it shrinks weights apart from the gradient.
+        freeze: names of parameters or modules that are not trained; `*` stands for any letters. Pooled training and
+            all clients leave them as they start.
         batch_size: samples in one step of training.
         augment: train on images that are shifted by up to 4 pixels, half of them flipped, at random.
         proximal: FedProx: weight mu of the proximal term.
@@ -98,6 +106,10 @@ class Settings:
         workers: number of worker processes. 0 takes one for each core, or for each GPU if these train.
         device: where to train: "auto" (the GPU if there is one), cpu, cuda or mps.
         precision: "fp32", or "bf16": matrix products in bfloat16, which some processors compute faster.
+
+    Raises:
+        InputError: a value of another kind than the setting's. A path is taken for `data`, one value for several, and
+            scalars of NumPy and PyTorch for numbers.
     """
 
     data: str = "digits"
@@ -120,19 +132,26 @@ class Settings:
     join: tuple[str, ...] = ()
     leave: tuple[str, ...] = ()
     widths: tuple[float, ...] = (1.0,)
-    local_epochs: int = 5
-    retrain_epochs: int | None = None
-    output_epochs: int | None = None
+    local_epochs: float = 5
+    local_steps: int | None = None
+    retrain_epochs: float | None = None
+    output_epochs: float | None = None
     output_lr: float | None = None
     newcomers: Literal["global", "own"] = "global"
     later: Literal["own", "global"] = "own"
     rematch: Literal["always", "drift", "never"] = "always"
     steps_per_exchange: int = 1
     fitted: bool = False
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = 0.01
+    lr_schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: float = 0.0
+    round_schedule: Literal["constant", "cosine"] = "constant"
+    round_factor: float = 1.0
+    clip_gradients: float | None = None
     momentum: float = 0.9
     weight_decay: float = 0.0
+    freeze: tuple[str, ...] = ()
     batch_size: int = 32
     augment: bool = False
     proximal: float = 0.01
@@ -157,6 +176,10 @@ class Settings:
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
 
+    def __post_init__(self) -> None:
+        for name, own in _KINDS.items():
+            object.__setattr__(self, name, own.taken(name, getattr(self, name), source="settings"))
+
     def check(self) -> None:
         """Refuse settings that cannot be run.
 
@@ -175,14 +198,24 @@ class Settings:
         _check_choice("later", self.later, ("own", "global"))
         _check_choice("rematch", self.rematch, ("always", "drift", "never"))
         _check_choice("precision", self.precision, ("fp32", "bf16"))
-        for name in ("clients", "rounds", "local_epochs", "batch_size", "limit", "max_growth"):
+        for name in ("clients", "rounds", "local_steps", "batch_size", "limit", "max_growth"):
             _check_range(name, getattr(self, name), least=1)
         for name in ("steps_per_exchange", "classes_per_client", "min_samples", "test_limit", "min_windows"):
             _check_range(name, getattr(self, name), least=1)
         for name in ("workers", "retrain_epochs", "output_epochs", "proximal", "weight_decay"):
             _check_range(name, getattr(self, name), least=0)
         _check_choice("robust", self.robust, ("mean", "trimmed", "median"))
-        for name in ("alpha", "lr", "output_lr", "gamma", "server_lr", "clip", "dp_clip"):
+        for name in (
+            "alpha",
+            "local_epochs",
+            "lr",
+            "output_lr",
+            "clip_gradients",
+            "gamma",
+            "server_lr",
+            "clip",
+            "dp_clip",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} must be positive and finite; got {value}")
@@ -190,6 +223,10 @@ class Settings:
             raise InputError(f"server_momentum must be at least 0 and below 1; got {self.server_momentum}")
         if self.robust != "mean" or self.clip is not None:
             self._check_methods("robust, clip: {} knows neither; leave it out", lambda method: method.robust)
+        if self.round_schedule != "constant" and self.equal_bytes:
+            raise InputError(
+                "round_schedule: under equal_bytes it is not known how many rounds there will be; leave one of them out"
+            )
         self._check_matching()
         self._check_privacy()
         self._check_members()
@@ -262,50 +299,11 @@ def from_toml(path: Path) -> Settings:
 
 def from_dict(data: Mapping[str, Any], *, source: str) -> Settings:
     """Settings from plain values, checked for names and types; `source` names their origin, for messages."""
-    kinds = {own.name: _kind(hint) for own in fields(Settings) for hint in [_HINTS[own.name]]}
-    for name, value in data.items():
-        if name not in kinds:
-            raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(kinds)}")
-        wanted = kinds[name].accepted
-        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-            raise InputError(f"{source}: {name} = {value!r} should be {' or '.join(t.__name__ for t in wanted)}")
-    values = dict(data)
-    for name in (name for name in values if kinds[name].several):
-        one = kinds[name].one
-        values[name] = (values[name],) if isinstance(values[name], one) else tuple(values[name])
-        if not all(isinstance(item, one) for item in values[name]):
-            raise InputError(f"{source}: {name} = {values[name]!r} holds something of another kind")
-    return Settings(**values)
+    for name in data:
+        if name not in _KINDS:
+            raise InputError(f"{source}: setting {name!r} does not exist; settings are {', '.join(_KINDS)}")
+    return Settings(**{name: _KINDS[name].taken(name, value, source=source) for name, value in data.items()})
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """The kind of a setting.
-
-    Attributes:
-        one: the types of one value.
-        several: whether the setting holds several values; one may then stand alone.
-    """
-
-    one: tuple[type, ...]
-    several: bool
-
-    @property
-    def accepted(self) -> tuple[type, ...]:
-        """The types that a value in a file may have."""
-        return (*self.one, list, tuple) if self.several else self.one
-
-
-def _kind(hint: Any) -> _Kind:
-    """The kind that a field's type describes: whole numbers count as floats, choices as words, None is left out."""
-    if get_origin(hint) is tuple:
-        return _Kind(_kind(get_args(hint)[0]).one, several=True)
-    if isinstance(hint, UnionType):
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is Literal:
-        hint = str
-    return _Kind((float, int) if hint is float else (hint,), several=False)
-
-
-_HINTS = get_type_hints(Settings)
-"""The type of each setting."""
+_KINDS = {name: kind(hint) for name, hint in get_type_hints(Settings).items()}
+"""The kind of each setting."""

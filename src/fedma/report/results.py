@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fedma.errors import InputError
+from fedma.methods import label
 from fedma.report import checks
-from fedma.result_line import ResultLine
+from fedma.result_line import DIVERGED, ResultLine
 
 RECORD, RESULTS, CONFUSION = "run.json", "results.jsonl", "confusion.json"
 
@@ -103,7 +104,14 @@ def read(folder: str | PathLike[str]) -> Run:
             evaluations.append(evaluation(found, place))
     if not evaluations:
         raise InputError(f"{path / RESULTS} holds no result yet; wait for the first, or repeat the run")
+    notes += [_ended(event) for event in events if event["event"] == DIVERGED]
     return Run(path, record, tuple(evaluations), tuple(notes), tuple(events), _confusion(path))
+
+
+def _ended(event: Mapping[str, Any]) -> str:
+    """What a reader must know of a method that diverged."""
+    method, why = (str(event.get(name, "not recorded")) for name in ("method", "why"))
+    return f"{label(method) or method} ended in round {event.get('round', '?')}: {why}"
 
 
 def evaluation(found: Any, place: str) -> ResultLine:

@@ -1,8 +1,8 @@
 """How a model's arithmetic is done: where, in which memory layout, how precisely."""
 
 import warnings
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedma.data import model_inputs
 from fedma.errors import SlowWarning
+from fedma.units.inputs import at_rest
 
 Precision = Literal["fp32", "bf16"]
 
@@ -75,7 +76,7 @@ def choose(model: nn.Module, example: Tensor, *, device: str = "cpu", precision:
     A model that calls `.view` on a feature map does not; a `SlowWarning` says so.
 
     Args:
-        model: the model, left as it is; on the CPU.
+        model: the model, on the CPU; modes, layouts and whatever its forward pass changes are as before afterwards.
         example: a few inputs.
         device: of the result.
         precision: of the result.
@@ -83,10 +84,10 @@ def choose(model: nn.Module, example: Tensor, *, device: str = "cpu", precision:
     plain = Compute(device, precision=precision)
     if example.dim() != 4 or not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return plain
-    trial, was_training = Compute(channels_last=True), model.training
+    trial = Compute(channels_last=True)
     try:
-        with torch.no_grad():
-            trial.place(model).eval()(trial.inputs(example))
+        with at_rest(model), _layouts_kept(model):
+            trial.place(model)(trial.inputs(example))
     except RuntimeError as error:
         warnings.warn(
             f"{type(model).__name__} does not run in channels-last layout, so its convolutions train slower "
@@ -95,6 +96,15 @@ def choose(model: nn.Module, example: Tensor, *, device: str = "cpu", precision:
             stacklevel=2,
         )
         return plain
-    finally:
-        model.to(memory_format=torch.contiguous_format).train(was_training)  # type: ignore[call-overload]
     return Compute(device, True, precision)
+
+
+@contextmanager
+def _layouts_kept(model: nn.Module) -> Iterator[None]:
+    """Inside, parameters may be moved in memory; afterwards each has its own memory again."""
+    own = [(parameter, parameter.data) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, memory in own:
+            parameter.data = memory

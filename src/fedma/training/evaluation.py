@@ -41,7 +41,10 @@ def score(predictions: Sequence[Tensor], labels: Tensor) -> Score:
 
 @torch.inference_mode()
 def probabilities(model: nn.Module, inputs: Tensor, *, compute: Compute = _PLAIN) -> Tensor:
-    """(samples, classes) probabilities on the CPU; the model is left on the device, in the layout of `compute`."""
+    """(samples, classes) probabilities on the CPU; the model is left on the device, in the layout of `compute`.
+
+    Every module is in its own mode afterwards, also if the model raises.
+    """
     compute.place(model)
     with evaluating(model), compute.precisely():
         parts = [_CLASSIFICATION.predict(model, (compute.inputs(batch), None)) for batch in inputs.split(BATCH)]

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from fedma.training.schedule import Schedule
@@ -17,13 +18,13 @@ from fedma.training.schedule import Schedule
 class Optimizer(Protocol):
     """Moves parameters along their gradients."""
 
-    def step(self) -> None:
-        """Once; parameters without a gradient stay."""
+    def step(self, share: float = 1.0) -> None:
+        """Once, at this share of the learning rate; parameters without a gradient stay."""
 
 
 def optimizer(parameters: Sequence[Tensor], schedule: Schedule) -> Optimizer:
     """The schedule's optimiser, with its state at zero."""
-    return (_Adam if schedule.optimizer == "adam" else _SGD)(parameters, schedule)
+    return (_SGD if schedule.optimizer == "sgd" else _Adam)(parameters, schedule)
 
 
 class _SGD:
@@ -32,7 +33,7 @@ class _SGD:
         self.velocities = [torch.zeros_like(p) for p in parameters] if schedule.momentum else [None] * len(parameters)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, share: float = 1.0) -> None:
         live = [(p, p.grad, v) for p, v in zip(self.parameters, self.velocities, strict=True) if p.grad is not None]
         parameters, gradients, velocities = (list(column) for column in zip(*live, strict=True))
         sgd(
@@ -42,7 +43,7 @@ class _SGD:
             fused=True,
             weight_decay=self.schedule.weight_decay,
             momentum=self.schedule.momentum,
-            lr=self.schedule.lr,
+            lr=share * self.schedule.lr,
             dampening=0.0,
             nesterov=False,
             maximize=False,
@@ -50,17 +51,19 @@ class _SGD:
 
 
 class _Adam:
+    """Adam, and AdamW, which shrinks weights apart from the gradient."""
+
     def __init__(self, parameters: Sequence[Tensor], schedule: Schedule) -> None:
-        self.schedule = schedule
+        self.schedule, self.move = schedule, adamw if schedule.optimizer == "adamw" else adam
         self.states = [
             (p, torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device)) for p in parameters
         ]
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, share: float = 1.0) -> None:
         live = [(p, p.grad, first, second, steps) for p, first, second, steps in self.states if p.grad is not None]
         parameters, gradients, firsts, seconds, steps = (list(column) for column in zip(*live, strict=True))
-        adam(
+        self.move(
             parameters,
             gradients,
             firsts,
@@ -71,7 +74,7 @@ class _Adam:
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
-            lr=self.schedule.lr,
+            lr=share * self.schedule.lr,
             weight_decay=self.schedule.weight_decay,
             eps=1e-8,
             maximize=False,

@@ -15,6 +15,7 @@ from fedma.seeds import generator, global_generator, number
 from fedma.tasks import BaseTask, Classification
 from fedma.training.augment import augment
 from fedma.training.compute import Compute
+from fedma.training.freezing import check_trainable
 from fedma.training.optimizer import optimizer
 from fedma.training.schedule import Schedule
 from fedma.units.state import tensors
@@ -25,7 +26,7 @@ _CLASSIFICATION = Classification()
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training did: mean loss of the last epoch (nan without training), and samples seen over all epochs."""
+    """What a training did: mean loss of the last pass (nan without training), and samples seen over all passes."""
 
     loss: float
     samples_seen: int
@@ -57,14 +58,18 @@ def fit(
         task: whose loss is minimised.
 
     Raises:
-        InputError: no samples; batches of one sample, and batch normalisation, which needs two; augmentation of other
-            than images; a loss that is no scalar, or a label that is none of the classes.
+        InputError: no parameter requires gradients; no samples; batches of one sample, and batch normalisation, which
+            needs two; augmentation of other than images; a loss that is no scalar, or a label that is none of the
+            classes.
     """
     compute.place(model)
     trained = [t for n, t in tensors(model).items() if t.requires_grad and n not in frozen]
-    if schedule.epochs == 0 or not trained:
-        return Fit(float("nan"), 0)
     rows = torch.arange(len(data)) if rows is None else rows
+    steps = schedule.steps_of(len(_batches(rows, schedule.batch_size)))
+    if steps:
+        check_trainable(model)
+    if not steps or not trained:
+        return Fit(float("nan"), 0)
     if not len(rows):
         raise InputError("a client has no samples to train on; leave it out, or lower the number of clients")
     if len(rows) == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
@@ -73,25 +78,31 @@ def fit(
         )
     draw = generator(seed, *name, "order")
     with _held(model, frozen), global_generator(draw.initial_seed(), device=compute.device):
-        step = _Step(model.train(), trained, schedule, compute, task)
-        for epoch in range(schedule.epochs):
-            order = rows[torch.randperm(len(rows), generator=draw)]
-            total = torch.zeros((), device=compute.device)
-            parts = _batches(order, schedule.batch_size)
+        step, seen = _Step(model.train(), trained, schedule, compute, task, steps), 0
+        for epoch, parts in enumerate(_passes(rows, schedule.batch_size, steps, draw)):
+            total, last = torch.zeros((), device=compute.device), sum(map(len, parts))
+            seen += last
             for part, batch in zip(parts, data.batches(parts, seed=number(seed, *name, "samples", epoch)), strict=True):
                 if schedule.augment:
                     batch = _augmented(batch, draw)
                 total += step(batch) * len(part)
-    return Fit(float(total) / len(rows), schedule.epochs * len(rows))
+    return Fit(float(total) / last, seen)
 
 
 class _Step:
     """One step of the optimiser, on one batch."""
 
     def __init__(
-        self, model: nn.Module, trained: Sequence[Tensor], schedule: Schedule, compute: Compute, task: BaseTask
+        self,
+        model: nn.Module,
+        trained: Sequence[Tensor],
+        schedule: Schedule,
+        compute: Compute,
+        task: BaseTask,
+        steps: int,
     ) -> None:
         self.model, self.trained, self.compute, self.task = model, trained, compute, task
+        self.schedule, self.steps, self.taken = schedule, steps, 0
         self.optimizer = optimizer(trained, schedule)
         self.proximal = schedule.proximal
         self.anchor = [t.detach().clone() for t in trained] if schedule.proximal else []
@@ -113,7 +124,10 @@ class _Step:
         for tensor, start in zip(self.trained, self.anchor, strict=bool(self.anchor)):
             if tensor.grad is not None:
                 tensor.grad.add_(tensor.detach() - start, alpha=self.proximal)
-        self.optimizer.step()
+        if self.schedule.clip_gradients is not None:
+            nn.utils.clip_grad_norm_(self.trained, self.schedule.clip_gradients)
+        self.optimizer.step(self.schedule.share(self.taken, self.steps))
+        self.taken += 1
         return loss.detach()
 
 
@@ -142,6 +156,14 @@ def _taught() -> Iterator[None]:
         raise InputError(
             f"batch normalisation needs more samples in a batch: raise the batch size ({error})"
         ) from error
+
+
+def _passes(rows: Tensor, size: int, steps: int, draw: torch.Generator) -> Iterator[Sequence[Tensor]]:
+    """The batches of each pass over the rows, each in another order; the last pass ends with the last step."""
+    while steps:
+        parts = _batches(rows[torch.randperm(len(rows), generator=draw)], size)[:steps]
+        yield parts
+        steps -= len(parts)
 
 
 def _batches(order: Tensor, size: int) -> Sequence[Tensor]:

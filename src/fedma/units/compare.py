@@ -7,6 +7,7 @@ copies, dropout at rest) have no number of their own.
 """
 
 import math
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,16 +33,18 @@ SIZES = frozenset(
 )
 """Arguments that depend on the models' widths."""
 IDLE = {
-    "native_batch_norm": ("momentum", "training"),
-    "_native_batch_norm_legit": ("momentum", "training"),
-    "cudnn_batch_norm": ("exponential_average_factor", "training"),
+    "native_batch_norm": ("momentum", "training", "running_mean"),
+    "_native_batch_norm_legit": ("momentum", "training", "running_mean"),
+    "cudnn_batch_norm": ("exponential_average_factor", "training", "running_mean"),
     "native_dropout": ("p", "train"),
 }
-"""Arguments that act in training only, and the argument that says whether it is training."""
+"""Arguments that act only if all the arguments after them are given: in training, on running statistics."""
 GRADIENTS = frozenset({("embedding", "padding_idx"), ("embedding", "scale_grad_by_freq"), ("embedding", "sparse")})
 """Arguments that affect gradients only."""
 CLOSE = {torch.float64: 1e-12, torch.float32: 1e-6}
-"""How far constants may differ, relative to the largest entry: tables may be computed in several ways."""
+"""How far constants may differ, see `gap`: tables may be computed in several ways."""
+DIGITS = {torch.float64: 12, torch.float32: 7}
+"""Of numbers, those that count: they may be computed in several ways."""
 
 
 class Numbers:
@@ -49,7 +52,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, int] = {}
-        self._constants: dict[Hashable, list[tuple[Tensor, int]]] = {}
+        self._constants: dict[Hashable, list[tuple[Any, ...]]] = {}
         self._last = 0
 
     def of(self, *keys: Hashable) -> int:
@@ -66,34 +69,47 @@ class Numbers:
         Args: `loose` lets uniform constants differ in size.
         """
         if tensor.numel() == 1 and tensor.dim() == 0:
-            return self.of(("number", _plain(tensor.item())))
+            return self.of(("number", _number(tensor)))
         if loose and _is_strided(tensor) and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
             return self.of(("uniform", tensor.dtype, tensor.dim(), _plain(tensor.flatten()[0].item())))
+        close, level = CLOSE.get(tensor.dtype, 0.0), _level(tensor)
         alike = self._constants.setdefault((tuple(tensor.shape), tensor.dtype), [])
-        for other, number in alike:
-            if gap(other, tensor) <= CLOSE.get(tensor.dtype, 0.0):
+        reach = 2 * close * (1 + level)
+        near = slice(bisect_left(alike, (level - reach,)), bisect_right(alike, (level + reach, math.inf)))
+        for _, number, other in alike[near]:
+            if gap(other, tensor) <= close:
                 return number
-        alike.append((tensor, self._new()))
-        return alike[-1][1]
+        insort(alike, (level, self._new(), tensor))
+        return self._last
 
     def _new(self) -> int:
         self._last += 1
         return self._last
 
 
+def _level(tensor: Tensor) -> float:
+    """The mean size of a tensor's finite entries: constants of unlike levels need not be compared."""
+    size = dense(tensor).to(torch.complex128 if tensor.is_complex() else torch.float64).abs()
+    size = size[size.isfinite()]
+    return float(size.mean()) if size.numel() else 0.0
+
+
 def gap(first: Tensor, second: Tensor) -> float:
-    """The largest difference of entries, relative to the largest finite entry; infinite if one is not finite."""
+    """The largest difference of entries; infinite if one is not finite.
+
+    It is relative to the larger entry, or to the largest finite entry or one if those are smaller.
+    """
     first, second = dense(first), dense(second)
     if torch.equal(first, second):
         return 0.0
     kind = torch.complex128 if first.is_complex() else torch.float64
     first, second = first.to(kind), second.to(kind)
-    equal = (first == second) | (first.isnan() & second.isnan())
-    rest = (first - second)[~equal].abs()
-    if not rest.numel():
+    differs = (first != second) & ~(first.isnan() & second.isnan())
+    if not differs.any():
         return 0.0
-    largest = first[first.isfinite()].abs().max() if first.isfinite().any() else first.new_ones(())
-    found = float(rest.max()) / (float(largest.abs()) or 1.0)
+    size = torch.maximum(first.abs(), second.abs())
+    largest = size[size.isfinite()].max() if size.isfinite().any() else size.new_ones(())
+    found = float(((first - second).abs() / size.clamp(min=float(largest.clamp(max=1.0))))[differs].max())
     return found if math.isfinite(found) else math.inf
 
 
@@ -154,7 +170,8 @@ class Code:
 
 
 def _outputs(script: Transcript, numbers: Sequence[int]) -> list[Hashable]:
-    return [numbers[leaf.number] if isinstance(leaf, Ref) else _plain(leaf) for leaf in script.outputs]
+    found = [numbers[leaf.number] if isinstance(leaf, Ref) else _plain(leaf) for leaf in script.outputs]
+    return list(zip(script.places, found, strict=True))
 
 
 def live(script: Transcript) -> set[int]:
@@ -270,26 +287,31 @@ class _Numbering:
         """Whether an argument affects the result."""
         if name in VALUELESS or (line.name, name) in GRADIENTS or (self.loose and name in SIZES):
             return False
-        idle, training = IDLE.get(line.name, ("", ""))
-        return name != idle or bool(line.args.get(training))
+        idle, *acts = IDLE.get(line.name, ("",))
+        return name != idle or all(line.args.get(act) for act in acts)
 
     def _argument(self, arg: Any) -> Hashable:
         """The form of an argument that serves as part of a key."""
         if isinstance(arg, Ref):
             value = self.script.values[arg.number]
             if isinstance(value, Constant) and value.tensor.dim() == 0:
-                return _plain(value.tensor.item())
+                return _number(value.tensor)
             return ("value", self.found[arg.number])
         if isinstance(arg, list | tuple):
             return tuple(self._argument(each) for each in arg)
         return _plain(arg)
 
 
-def _plain(leaf: Any) -> Hashable:
-    """A comparable form of a leaf: equal numbers are equal whatever their type."""
-    if isinstance(leaf, float) and math.isnan(leaf):
-        return "nan"
-    if isinstance(leaf, bool | int | float | complex | str | torch.dtype) or leaf is None:
+def _number(tensor: Tensor) -> Hashable:
+    """A tensor's one entry."""
+    return _plain(tensor.item(), digits=DIGITS.get(tensor.dtype, 17))
+
+
+def _plain(leaf: Any, *, digits: int = DIGITS[torch.float64]) -> Hashable:
+    """A leaf that can be compared: equal numbers are alike whatever their type."""
+    if isinstance(leaf, float):
+        return "nan" if math.isnan(leaf) else float(f"{leaf:.{digits}g}")
+    if isinstance(leaf, bool | int | complex | str | torch.dtype) or leaf is None:
         return leaf
     return repr(type(leaf))
 

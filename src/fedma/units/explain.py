@@ -17,6 +17,9 @@ MODES = frozenset({"training", "p", "inplace", "dropout", "drop_prob"})
 """Attributes without effect in evaluation mode."""
 
 
+THROUGH_SELF = "as its code closes over a layer or a tensor (a wrapped forward, a hook): let it reach them through self"
+
+
 @dataclass(frozen=True)
 class Side:
     """One of two models that differ.
@@ -69,13 +72,37 @@ def _places(first: Side, one: Line, other: Side, two: Line) -> str:
 
 def _outputs(first: Side, other: Side) -> str:
     """Describe outputs that differ although they contain the same values."""
-    if len(first.script.outputs) != len(other.script.outputs):
-        return f"{first.name} gives {len(first.script.outputs)} outputs, {other.name} {len(other.script.outputs)}"
-    for place, (one, two) in enumerate(zip(first.script.outputs, other.script.outputs, strict=True)):
-        told = _described(first.script, one), _described(other.script, two)
+    one, two = first.script, other.script
+    if len(one.outputs) != len(two.outputs):
+        return f"{first.name} gives {len(one.outputs)} outputs, {other.name} {len(two.outputs)}"
+    for a, b in zip(one.places, two.places, strict=True):
+        if a != b:
+            return f"{first.name} gives {_output(a)}, {other.name} {_output(b)}"
+    for place, a, b in zip(one.places, one.outputs, two.outputs, strict=True):
+        told = _described(one, a), _described(two, b)
         if told[0] != told[1]:
-            return f"output {place} of {first.name} is {told[0]}, that of {other.name} {told[1]}"
+            return f"{_output(place)} of {first.name} is {told[0]}, that of {other.name} {told[1]}"
+    return _moved(first, other)
+
+
+def _moved(first: Side, other: Side) -> str:
+    """Describe outputs that are the same values in another order."""
+    places = {
+        _number_of(other, leaf): place for place, leaf in zip(other.script.places, other.script.outputs, strict=True)
+    }
+    for place, one, two in zip(first.script.places, first.script.outputs, other.script.outputs, strict=True):
+        number = _number_of(first, one)
+        if number != _number_of(other, two) and number in places:
+            return f"{_output(place)} of {first.name} is {_output(places[number])} of {other.name}"
     return f"{first.name} and {other.name} give the same values in another order"
+
+
+def _number_of(side: Side, leaf: Any) -> int | None:
+    return side.numbers[leaf.number] if isinstance(leaf, Ref) else None
+
+
+def _output(place: str) -> str:
+    return f"output{place}" if place else "its one output"
 
 
 def _arguments(first: Side, one: Line, other: Side, two: Line) -> str:
@@ -84,10 +111,25 @@ def _arguments(first: Side, one: Line, other: Side, two: Line) -> str:
         a, b = one.args[name], two.args.get(name)
         if isinstance(a, Ref) and isinstance(b, Ref) and first.numbers[a.number] == other.numbers[b.number]:
             continue
+        if kept := _kept(first, a):
+            return f"{one.name} reads {kept!r} of {first.name} itself, not of a copy of it, {THROUGH_SELF}"
         told = _entries(first, a, other, b) or (_described(first.script, a), _described(other.script, b))
         if told[0] != told[1]:
             return f"{one.name} has {name} = {told[0]} in {first.name}, and {told[1]} in {other.name}"
     return f"{one.name} works on something else in {other.name} ({_call(first.script, one)})"
+
+
+def _kept(side: Side, arg: Any) -> str:
+    """The name of the model's own parameter that a constant is, also transposed; empty if it is none."""
+    held = _held(side.script, arg)
+    if held is None or held.numel() < 2:
+        return ""
+    own = side.model.named_parameters()
+    return next((name for name, parameter in own if _is(held, dense(parameter))), "")
+
+
+def _is(held: Tensor, tensor: Tensor) -> bool:
+    return torch.equal(held, tensor) or (tensor.dim() == 2 and torch.equal(held, tensor.T))
 
 
 def _entries(first: Side, a: Any, other: Side, b: Any) -> tuple[str, str] | None:
@@ -141,13 +183,27 @@ def _constant(tensor: Tensor) -> str:
 
 
 def _settings(first: Side, one: Line, other: Side, two: Line) -> str:
-    """Describe an attribute that differs, of the module or of one around it; empty if none differs."""
+    """Describe an attribute that differs, of the module or of one around it; empty if none differs.
+
+    Among several it is one whose values the operations are given, if there is one.
+    """
     words = one.where.split(".") if one.where else []
-    for length in range(len(words), -1, -1) if one.where == two.where else ():
-        path = ".".join(words[:length])
-        for name, a, b in _unlike(*(side.model.get_submodule(path) for side in (first, other))):
-            return f" ({f'{path}.{name}'.lstrip('.')} is {a} and {b})"
-    return ""
+    paths = [".".join(words[:length]) for length in range(len(words), -1, -1)] if one.where == two.where else []
+    found = [
+        (f"{path}.{name}".lstrip("."), a, b)
+        for path in paths
+        for name, a, b in _unlike(*(side.model.get_submodule(path) for side in (first, other)))
+    ]
+    given = [_numbers(side.script, line) for side, line in ((first, one), (other, two))]
+    acts = [each for each in found if str(each[1]) in given[0] and str(each[2]) in given[1]]
+    return next((f" ({name} is {a} and {b})" for name, a, b in [*acts, *found]), "")
+
+
+def _numbers(script: Transcript, line: Line) -> set[str]:
+    """The numbers and words that a line is given, as text."""
+    held = [_held(script, arg) for arg in line.args.values()]
+    numbers = [tensor.item() for tensor in held if tensor is not None and tensor.numel() == 1]
+    return {str(arg) for arg in [*line.args.values(), *numbers]}
 
 
 def _unlike(first: nn.Module, other: nn.Module) -> Iterator[tuple[str, Any, Any]]:

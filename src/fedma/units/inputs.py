@@ -15,7 +15,7 @@ from fedma.units.refusals import refuse
 from fedma.units.state import tensors, unsaved
 from fedma.units.tracer import Tracer
 from fedma.units.values import Value
-from fedma.units.walk import leaves, mapped
+from fedma.units.walk import leaves, mapped, placed
 
 Examples = Tensor | Sequence[Any] | Mapping[str, Any]
 """A tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
@@ -49,6 +49,11 @@ class Inputs:
     def copied(self) -> "Inputs":
         """The same arguments with copies of their tensors and arrays, so that a forward pass may write into them."""
         return self.each(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else copy.copy(leaf))
+
+    @property
+    def unseen(self) -> bool:
+        """Whether there are arrays or fractions outside tensors, which Python code may compare unseen."""
+        return any(isinstance(leaf, float | np.floating | np.ndarray) for leaf in leaves((self.args, self.kwargs)))
 
     @property
     def hidden(self) -> bool:
@@ -101,6 +106,36 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     return back
 
 
+Marks = list[tuple[Any, int]]
+"""What modules hold besides parameters, buffers and hooks, with how often each tensor was written to."""
+EVERY = vars(nn.Module()).keys()
+"""Attributes of every module."""
+
+
+def marks(model: nn.Module) -> Marks:
+    """What a forward pass may leave behind in a model, as it is now; nothing where a module holds what forbids a look."""
+    own = [value for module in model.modules() for name, value in vars(module).items() if name not in EVERY]
+    with contextlib.suppress(Exception):
+        return [(leaf, _version(leaf)) for leaf in leaves(own, skip=_is_used_up)]
+    return []
+
+
+def _version(leaf: Any) -> int:
+    return leaf._version if isinstance(leaf, Tensor) and not leaf.is_inference() else 0
+
+
+def _is_used_up(thing: Any) -> bool:
+    """Whether a look at a thing would change it."""
+    return isinstance(thing, Iterator)
+
+
+def unmarked(before: Marks, after: Marks) -> bool:
+    """Whether nothing was left behind between two looks."""
+    if len(before) != len(after):
+        return False
+    return all(old is new and n == m for (old, n), (new, m) in zip(before, after, strict=True))
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradients. Afterwards each module is in its own mode again."""
@@ -142,6 +177,11 @@ def dense(tensor: Tensor) -> Tensor:
 def results(result: Any) -> list[Any]:
     """The leaves of a model's result that count as outputs: all except a cache, which only the model itself reads."""
     return list(leaves(result, skip=_is_cache))
+
+
+def placed_results(result: Any) -> list[tuple[str, Any]]:
+    """The same leaves with their places in the result, each as often as it occurs."""
+    return list(placed(result, skip=_is_cache))
 
 
 def _is_cache(thing: Any) -> bool:

@@ -95,8 +95,23 @@ class _Reader:
             _pin(given, READ)
         elif operation.leaves:
             self._expose(operation.given, operation.leaves)
-        if operation.written or not self._values.keys() >= set(operation.results) - {None}:
+        again = self._restrided(operation)
+        if again is not None:
+            self._keep(again, given[0])
+        elif operation.written or not self._values.keys() >= set(operation.results) - {None}:
             self._apply(operation)
+
+    def _restrided(self, operation: Operation) -> int | None:
+        """The result of an operation that shows the same entries again, and changes only strides of axes of one."""
+        result = operation.results[0] if operation.results else None
+        if operation.op is None or registry.name_of(operation.op) != "as_strided" or result is None:
+            return None
+        old, new = self.program.tensors[operation.given[0]], self.program.tensors[result]
+        same = (old.storage, old.offset, old.shape) == (new.storage, new.offset, new.shape)
+        if not same or not len(old.strides) == len(new.strides) == len(old.shape):
+            return None
+        steps = zip(old.shape, old.strides, new.strides, strict=True)
+        return result if all(n == 1 or before == after for n, before, after in steps) else None
 
     def _expose(self, numbers: Iterable[int], why: str) -> None:
         for number in numbers:

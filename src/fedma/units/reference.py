@@ -9,7 +9,7 @@ import contextlib
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,15 +62,23 @@ class Pass:
         outputs: every tensor and number of its result.
         traces: of the operations in order; empty unless asked for.
         flat: whether some operation made unequal numbers equal (a dead ReLU), so that reordering cannot show.
+        asked: how many truth values and fractions Python code read, by which it may take one branch or another.
     """
 
     outputs: list[Tensor]
     traces: list[Trace]
     flat: bool = False
+    asked: int = 0
 
 
 def forward(
-    model: nn.Module, inputs: Inputs, *, double: bool = True, traced: bool = False, watched: bool = True
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    double: bool = True,
+    traced: bool = False,
+    watched: bool = True,
+    turned: Collection[int] = (),
 ) -> Pass:
     """One forward pass in evaluation mode; equal models get equal random numbers.
 
@@ -80,12 +88,13 @@ def forward(
         double: compute in float64, whatever dtypes the model asks for; this includes casts and constants.
         traced: keep traces of all intermediate values.
         watched: see every operation. Otherwise there are no traces, and the model's own casts stay.
+        turned: which of the answers that Python code reads are turned: true to false, positive to negative.
     """
-    look = _Look(double=double, traced=traced)
+    look = _Look(double=double, traced=traced, turned=turned)
     paths = running(model, look.path) if traced and watched else contextlib.nullcontext()
     with evaluating(model), steady(model, double=double), look if watched else contextlib.nullcontext(), paths:
         found = given(model, inputs)
-    return Pass(found, look.traces, look.flat)
+    return Pass(found, look.traces, look.flat, look.asked)
 
 
 def gradients(model: nn.Module, inputs: Inputs, *, double: bool = True, watched: bool = True) -> dict[str, Tensor]:
@@ -151,10 +160,11 @@ def _alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
 class _Look(TorchDispatchMode):
     """Runs every operation, in float64 on request, and keeps traces of its results."""
 
-    def __init__(self, *, double: bool, traced: bool) -> None:
+    def __init__(self, *, double: bool, traced: bool, turned: Collection[int] = ()) -> None:
         super().__init__()
-        self.double, self.traced = double, traced
+        self.double, self.traced, self.turned = double, traced, turned
         self.flat = False
+        self.asked = 0
         self._made: list[tuple[str, str, Tensor]] = []
         self.path: list[str] = []
 
@@ -183,11 +193,20 @@ class _Look(TorchDispatchMode):
             raised = _raised_kinds if changes or view else _raised
             args, kwargs = [raised(a) for a in args], {name: raised(a) for name, a in kwargs.items()}
         result = func(*args, **kwargs)
+        if isinstance(result, bool | float):
+            return self._answer(result)
         if self.double and not changes and not view:
             result = _raised(result)
         if self.traced and not view:
             self._trace(schema.name, args, result)
         return result
+
+    def _answer(self, answer: bool | float) -> bool | float:
+        """What Python code is told of a tensor: the other answer, where that is asked for."""
+        self.asked += 1
+        if self.asked - 1 not in self.turned:
+            return answer
+        return not answer if isinstance(answer, bool) else -answer
 
     def _trace(self, name: str, args: Sequence[Any], result: Any) -> None:
         made = [tensor for tensor in _tensors(result) if _is_real(tensor)]

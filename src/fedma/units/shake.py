@@ -1,6 +1,7 @@
 """Perturbed models and inputs, at which accidental symmetries fail; and how far outputs differ."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fedma.seeds import generator
 from fedma.units.inputs import Inputs, dense
 from fedma.units.resize import copied
 from fedma.units.state import tensors
+from fedma.units.walk import leaves
 
 SHAKE = 0.1
 """How far the weights of a model are changed, relative to their own size."""
@@ -139,6 +141,41 @@ def perturbed(inputs: Inputs, spread: float) -> Inputs:
     """The same arguments with other values in every floating-point tensor, array and number. Integers stay."""
     random = generator(0, "inputs")
     return inputs.each(lambda leaf: _moved(leaf, spread, random))
+
+
+def unlike(inputs: Inputs) -> list[Inputs]:
+    """Arguments quite unlike these, which may take other branches: of other signs, larger, and zeros.
+
+    Whole numbers stay within the range of their tensor, because they may be indices.
+    """
+    random = generator(0, "unlike")
+    ways: list[Callable[[Tensor], Tensor]] = [torch.neg, partial(_drawn, random=random), torch.zeros_like]
+    whole = all(isinstance(leaf, Tensor) and not leaf.is_floating_point() for leaf in leaves(vars(inputs)))
+    return [inputs.each(partial(_changed, way=way)) for way in (ways[:1] if whole else ways)]
+
+
+def _drawn(tensor: Tensor, random: torch.Generator) -> Tensor:
+    """Normal numbers about as large as the largest."""
+    largest = float(tensor.abs().nan_to_num(0, 0, 0).max()) if tensor.numel() else 0.0
+    return torch.randn(tensor.shape, generator=random, dtype=torch.float64).to(tensor) * (largest or 1.0)
+
+
+def _changed(leaf: Any, way: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(leaf, Tensor):
+        return way(leaf) if leaf.is_floating_point() else _shuffled(leaf)
+    if isinstance(leaf, np.ndarray) and np.issubdtype(leaf.dtype, np.floating):
+        return way(torch.as_tensor(leaf)).numpy().astype(leaf.dtype)
+    if isinstance(leaf, float | np.floating):
+        return type(leaf)(way(torch.tensor(float(leaf), dtype=torch.float64)).item())
+    return leaf
+
+
+def _shuffled(tensor: Tensor) -> Tensor:
+    """The same whole numbers in other places."""
+    if not tensor.dim():
+        return tensor
+    order = torch.randperm(tensor.numel(), generator=generator(0, "shuffled"))
+    return tensor.flatten()[order.to(tensor.device)].reshape(tensor.shape)
 
 
 def _moved(leaf: Any, spread: float, random: torch.Generator) -> Any:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fedma.units.inputs import Inputs, evaluating, results
+from fedma.units.inputs import Inputs, evaluating, placed_results
 from fedma.units.paths import running
 from fedma.units.record import unfused
 from fedma.units.reference import steady
@@ -91,12 +91,14 @@ class Transcript:
         values: all values, in order of appearance.
         lines: the operations in order. Operations on constants alone are left out, since their values are known.
         outputs: the model's results: `Ref`s for tensors, other leaves unchanged.
+        places: of the outputs in what the model gives, such as "['logits']".
         decided: whether Python read numbers from tensors. Then other weights may take other branches.
     """
 
     values: list[Value] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     decided: bool = False
 
     def line(self, position: int) -> Line:
@@ -130,7 +132,7 @@ def transcribe(model: nn.Module, inputs: Inputs, *, fixed: Collection[str] = ())
         scribe,
     ):
         result = model(*own.args, **own.kwargs)
-    return scribe.finish(results(result))
+    return scribe.finish(placed_results(result))
 
 
 @dataclass
@@ -185,10 +187,11 @@ class Scribe(TorchDispatchMode):
             if isinstance(leaf, Tensor):
                 self._settle(leaf, self._value(Given("input", str(place), tuple(leaf.shape), leaf.dtype)))
 
-    def finish(self, found: Sequence[Any]) -> Transcript:
+    def finish(self, found: Sequence[tuple[str, Any]]) -> Transcript:
         """The transcript, with the model's results as its outputs."""
         script = self.transcript
-        arrays = [torch.as_tensor(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf for leaf in found]
+        script.places = [place for place, _ in found]
+        arrays = [torch.as_tensor(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf for _, leaf in found]
         script.outputs = [self.ref(leaf) if isinstance(leaf, Tensor) else leaf for leaf in arrays]
         return script
 

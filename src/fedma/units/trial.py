@@ -1,5 +1,6 @@
 """A perturbed copy of a model and its outputs, with which reordered and widened copies are compared."""
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from fedma.errors import GraphError
 from fedma.seeds import generator
 from fedma.units.graph import UnitGraph
-from fedma.units.inputs import Inputs
+from fedma.units.inputs import Inputs, marks, unmarked
 from fedma.units.reference import Pass, Trace, forward, gradients, parting
 from fedma.units.resize import copied, rebuild
 from fedma.units.shake import (
@@ -23,6 +24,7 @@ from fedma.units.shake import (
     shaken,
     touched,
     trembling,
+    unlike,
     variation,
 )
 from fedma.units.state import tensors
@@ -40,6 +42,10 @@ DRAWS = 2
 FIXED = "its size is fixed in the model"
 NOTHING = 1e-13
 """A gradient smaller than this share of the largest counts as zero."""
+TURNS = 32
+"""How many answers are turned at once. More could keep a loop going forever."""
+FEW = 3
+"""How many answers are turned one at a time."""
 MOST = 7
 """Most units that a group gains in a first draw."""
 CONTROLS = 4
@@ -54,11 +60,13 @@ class Case:
         inputs: arguments of the model's forward.
         base: the perturbed model's results for them.
         sizes: for each output, the unit in which differences are measured; empty if there is only one case.
+        turned: which of the answers that Python code reads are turned.
     """
 
     inputs: Inputs
     base: Pass
     sizes: Sequence[float] = ()
+    turned: Collection[int] = ()
 
 
 class Trial:
@@ -88,7 +96,9 @@ class Trial:
         """Perturb the model and run it on given and other inputs. Perturb it less if the outputs lose their meaning."""
         for by in (SHAKE, SHAKE / 10, 0.0):
             self.model = shaken(model, double=self.double, by=by)
-            given = Case(inputs, self._run(copied(self.model), inputs, traced=True))
+            used = copied(self.model)
+            before = marks(used)
+            given = Case(inputs, self._run(used, inputs, traced=True))
             if _has_meaning(given.base):
                 break
         if all(bool(tensor.isnan().all()) for tensor in given.base.outputs):
@@ -96,6 +106,7 @@ class Trial:
                 f"{type(model).__name__} gives nothing but NaN on the example inputs, whatever its weights, and "
                 "nothing can be compared with that; look for inputs that are not finite"
             )
+        self._used = None if unmarked(before, marks(used)) else used
         other = self._perturbed(given)
         sizes = variation(given.base.outputs, other.base.outputs) if other else ()
         self.cases = [Case(case.inputs, case.base, sizes) for case in (given, other) if case]
@@ -112,8 +123,39 @@ class Trial:
                 return Case(inputs, base)
         return None
 
-    def _run(self, model: nn.Module, inputs: Inputs, *, traced: bool = False) -> Pass:
-        return forward(model, inputs, double=self.double, traced=traced, watched=self.watched)
+    def _run(self, model: nn.Module, inputs: Inputs, *, traced: bool = False, turned: Collection[int] = ()) -> Pass:
+        return forward(model, inputs, double=self.double, traced=traced, watched=self.watched, turned=turned)
+
+    def elsewhere(self) -> "Trial | None":
+        """The same trial where the example does not lead: in a model that ran before, and in its other branches.
+
+        None where a model leaves nothing behind in itself, and no branch depends on values.
+        """
+        given, other = self.cases[0], copy.copy(self)
+        other._last, other._used = None, None
+        other.model = self.model if self._used is None else self._used
+        found = [other._tried(case.inputs) for case in self.cases if self._used is not None]
+        if given.base.asked or given.inputs.unseen:
+            found += [other._tried(inputs) for inputs in unlike(given.inputs)]
+        if given.base.asked:
+            found += other._turned(given)
+        other.cases = [case for case in found if case is not None]
+        return other if other.cases else None
+
+    def _turned(self, given: Case) -> list[Case | None]:
+        """The other branches: all at once, or where the model does not run so, the first ones one by one."""
+        all_turned = self._tried(given.inputs, range(TURNS))
+        if all_turned is not None:
+            return [all_turned]
+        return [self._tried(given.inputs, (k,)) for k in range(min(given.base.asked, FEW))]
+
+    def _tried(self, inputs: Inputs, turned: Collection[int] = ()) -> Case | None:
+        """A case that the model runs in; None where it does not, or its outputs have no meaning."""
+        try:
+            base = self._run(copied(self.model), inputs, traced=True, turned=turned)
+        except Exception:
+            return None
+        return Case(inputs, base, turned=turned) if _has_meaning(base) else None
 
     def roused(self, seed: int) -> "Trial | None":
         """The same trial with other weights, at which inactive units may act; None if its outputs are meaningless."""
@@ -157,7 +199,7 @@ class Trial:
 
     def permuted(self, graph: UnitGraph, groups: Collection[str]) -> str:
         """What goes wrong when only these groups are reordered at random; empty if nothing does."""
-        for draw in range(DRAWS):
+        for draw in range(max(DRAWS, len(self.cases))):
             try:
                 found = self._reordered(graph, groups, draw)
             except Exception as error:
@@ -181,7 +223,8 @@ class Trial:
         key = (frozenset(groups), draw)
         if self._last is None or self._last[0] != key:
             other = self._moved(graph, _cycles(graph, groups, draw), {})
-            self._last = (key, self._run(other, self._case(draw).inputs, traced=draw == DRAWS - 1))
+            case = self._case(draw)
+            self._last = (key, self._run(other, case.inputs, traced=draw == DRAWS - 1, turned=case.turned))
         return self._last[1]
 
     def _case(self, draw: int) -> Case:

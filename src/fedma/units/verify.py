@@ -35,6 +35,8 @@ def verified(graph: UnitGraph, trial: Trial) -> UnitGraph:
         if trial.unsteady:
             return _unproven(graph)
         graph = _pinned(graph, _breaking(graph, trial))
+    if graph.groups and (other := trial.elsewhere()):
+        graph = _pinned(graph, _breaking(graph, other))
     graph = _pinned(graph, _asleep(graph, trial))
     graph = _pinned(graph, dict(_unseen(graph, trial)))
     return growth.growable(graph, trial, stuck)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 Change = Callable[[Any], Any]
 """Returns a replacement for a tensor, array or number."""
 NUMBERS = (np.generic, complex, float, int)
+SERIES = (list, tuple, set, frozenset, Iterator, np.ndarray, FunctionType, MethodType)
+"""Things whose parts have numbers, not names."""
 CLOSED = (
     nn.Module,
     type,
@@ -48,6 +50,33 @@ def leaves(thing: Any, *, skip: Callable[[Any], bool] = lambda thing: False) -> 
                 yield here
             elif not isinstance(here, CLOSED) and not skip(here):
                 waiting.extend(reversed(list(_inside(here))))
+
+
+def placed(thing: Any, *, skip: Callable[[Any], bool] = lambda thing: False) -> Iterator[tuple[str, Any]]:
+    """The same leaves with their places, such as "['logits'][0]".
+
+    Each comes as often as it occurs, those of mappings in the order of their keys.
+    """
+    seen: dict[int, Any] = {}
+    waiting = [("", thing)]
+    while waiting:
+        place, here = waiting.pop()
+        if is_leaf(here):
+            yield place, here
+        elif here is not None and id(here) not in seen and not isinstance(here, CLOSED) and not skip(here):
+            seen[id(here)] = here
+            waiting.extend((place + step, part) for step, part in reversed(list(_steps(here))))
+
+
+def _steps(thing: Any) -> Iterator[tuple[str, Any]]:
+    """What a thing holds, with the step to each part."""
+    if isinstance(thing, Mapping):
+        yield from ((f"[{key!r}]", thing[key]) for key in sorted(thing, key=repr))
+        yield from ((f".{name}", part) for name, part in attributes(thing).items())
+    elif isinstance(thing, SERIES):
+        yield from ((f"[{number}]", part) for number, part in enumerate(_inside(thing)))
+    else:
+        yield from ((f".{name}", part) for name, part in attributes(thing).items())
 
 
 def is_leaf(thing: Any) -> bool:

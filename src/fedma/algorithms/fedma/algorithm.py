@@ -172,7 +172,7 @@ class FedMA:
     @cached_property
     def _asks(self) -> Asks:
         """Writes the messages to the clients."""
-        return Asks(self.round_steps, self._participants, self.schedule, self.retrain, self.output)
+        return Asks(self.round_steps, self._participants, self.schedule, self.retrain, self.output, self.rounds)
 
     def _matcher(self, round_: int) -> Matcher:
         """How this round matches."""

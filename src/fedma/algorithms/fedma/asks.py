@@ -1,6 +1,6 @@
 """What FedMA asks of a client: the ask that begins a round, and those within it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from fedma.algorithms.fedma.participants import Participants
 from fedma.algorithms.fedma.round_steps import RoundSteps, lengths
@@ -27,6 +27,7 @@ class Asks:
     schedule: Schedule
     retrain: Schedule
     output: Schedule
+    rounds: int
 
     def first(self, state: FedMAState, client: int) -> Ask:
         """The ask that begins a round: train your own model, or this part of the global one."""
@@ -42,7 +43,7 @@ class Asks:
             narrow=narrow if known else {},
             wide=state.widths if known else {},
             widths={**steps.own_widths(client), **lengths(start or {})},
-            schedule=asdict(self.schedule),
+            schedule=self.schedule.in_round(state.round, self.rounds).to_dict(),
             send=steps.tensors(0, end),
             keep=end < len(steps) or self.participants.rematch == "drift",
         )
@@ -52,6 +53,7 @@ class Asks:
         steps, (before, k) = self.steps, state.settled
         end = steps.end(k)
         own = {group: state.assignments[client][group] for group in steps.groups(before, k)}
+        training = self.retrain if steps.groups(k, end) else self.output
         return Ask(
             client,
             ("round", state.round, "step", k),
@@ -59,7 +61,7 @@ class Asks:
             widen=original_order(own, steps.graph),
             widths=steps.widths(state, client, steps.global_widths(state, k)),
             fit=steps.fits(before, k),
-            schedule=asdict(self.retrain if steps.groups(k, end) else self.output),
+            schedule=training.in_round(state.round, self.rounds).to_dict(),
             frozen=steps.tensors(0, k),
             send=(*steps.statistics(k), *steps.tensors(k, end)),
             keep=end < len(steps) or client in self.participants.staying(state.round + 1),

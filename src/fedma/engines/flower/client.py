@@ -132,7 +132,7 @@ class _Site:
         self._check(ask)
         if self.train is None:
             return self.client.answer(ask, own, compute=self.compute)
-        placed, held = self.client.answer(replace(ask, schedule={**ask.schedule, "epochs": 0}), own)
+        placed, held = self.client.answer(replace(ask, schedule={**ask.schedule, "epochs": 0, "steps": None}), own)
         model = rebuild(self.client.template, held)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name not in ask.frozen)
@@ -141,7 +141,7 @@ class _Site:
         with global_generator(draw):
             metrics_ = self.train(self.compute.place(model), self.client.data, LocalTraining(schedule, draw)) or {}
         held = {name: tensor.cpu().contiguous() for name, tensor in weights(model).items()}
-        seen = schedule.epochs * len(self.client)
+        seen = round(schedule.epochs * len(self.client))
         metrics = {**placed.metrics, "epochs": schedule.epochs, "samples_seen": seen, **metrics_}
         return replace(placed, weights={name: held[name] for name in ask.send}, metrics=metrics), held
 
