@@ -38,7 +38,7 @@ _LONGEST = 60
 
 
 @dataclass(frozen=True)
-class Kind:
+class SettingKind:
     """The kind of a setting.
 
     Attributes:
@@ -78,14 +78,14 @@ class Kind:
         return int(item) if name in _WHOLE and isinstance(item, float) and item.is_integer() else item
 
 
-def kind(hint: Any) -> Kind:
+def kind(hint: Any) -> SettingKind:
     """The kind that a field's type describes; choices are text."""
     if get_origin(hint) is tuple:
-        return Kind(kind(get_args(hint)[0]).one, several=True)
+        return SettingKind(kind(get_args(hint)[0]).one, several=True)
     if isinstance(hint, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
-        return Kind(kind(hint).one, optional=True)
-    return Kind(str if get_origin(hint) is Literal else hint)
+        return SettingKind(kind(hint).one, optional=True)
+    return SettingKind(str if get_origin(hint) is Literal else hint)
 
 
 def _number(value: Any) -> Any:
