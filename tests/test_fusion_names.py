@@ -1,5 +1,6 @@
 """Models and files of other tensors: the first one that differs is named, and what wrapped the model."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,10 @@ def test_a_tensor_that_is_tied_in_one_model_alone() -> None:
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "state dict": (lambda: plain().state_dict(), "model 1 is OrderedDict: this is a state dict"),
+    "partial": (
+        lambda: functools.partial(torch.relu),
+        "model 1 is partial: partial can be called, but its weights are out of reach",
+    ),
     "function": (lambda: plain().forward, "model 1 is method: forward is a function"),
     "class": (lambda: nn.Linear, "model 1 is type: Linear is a class"),
     "None": (lambda: None, "model 1 is NoneType: the model is None"),

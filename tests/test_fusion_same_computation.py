@@ -196,3 +196,25 @@ def test_masks_are_not_averaged() -> None:
     models = pair((masked(torch.ones(3, 3).tril()), masked(torch.ones(3, 3).triu())))
     with pytest.raises(GraphError, match="masked_fill has mask"):
         fedma.fuse(models, ROWS)
+
+
+def test_unlike_widths_and_halves_that_change_places() -> None:
+    def gated(width: int, swapped: bool) -> nn.Module:
+        def forward(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+            h = s.first(x)
+            one, two = h[:, : h.shape[1] // 2], h[:, h.shape[1] // 2 :]
+            return s.out(two * one.sigmoid() if swapped else one * two.sigmoid())
+
+        model = free(forward)()
+        model.first, model.out = nn.Linear(6, 2 * width), nn.Linear(width, 2)
+        return model
+
+    assert same_code([gated(4, False), gated(6, False)], ROWS) == [{}, {}]
+    with pytest.raises(GraphError, match="does not compute what model 0 does"):
+        same_code([gated(4, False), gated(6, True)], ROWS)
+
+
+def test_inputs_without_rows_are_called_empty() -> None:
+    models = [drawn(layers(nn.ReLU()), seed) for seed in range(2)]
+    with pytest.raises(GraphError, match="gives no number on the example inputs; give inputs that are not empty"):
+        fedma.fuse(models, ROWS[:0])

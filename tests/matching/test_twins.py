@@ -175,7 +175,9 @@ def test_joint_matching_is_no_worse_than_leaving_units_in_place(name):
         assert agreement(placed) >= agreement(parts) - 1e-9
 
 
-@pytest.mark.parametrize("name", sorted(TWINS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (place % 3 > 0)) for place, name in enumerate(sorted(TWINS))]
+)
 def test_models_apart_keep_their_function_when_aligned(name):
     pair, drawn = models_apart(name, 2)
     models = [rebuild(pair.model, own) for own in drawn]

@@ -280,6 +280,8 @@ class _Numbering:
         if line.name in COMMUTES and args.get("alpha", 1) == 1:
             operands = sorted((args.pop("self"), args.pop("other")), key=repr)
             args["operands"] = tuple(operands)
+        if self.loose and line.name == "slice":
+            args["from"] = not line.args["start"]
         shape = len(value.shape) if self.loose else value.shape
         return self.numbers.of((line.name, tuple(sorted(args.items())), value.place, shape, value.dtype))
 

@@ -48,6 +48,8 @@ def _what(thing: Any) -> str:
         return f"{type(thing).__name__} is an optimiser, not a model"
     if isinstance(thing, list | tuple):
         return f"this is a {type(thing).__name__} of {len(thing)} things, not one model"
+    if callable(thing) and not hasattr(thing, "__name__"):
+        return f"{type(thing).__name__} can be called, but its weights are out of reach"
     if callable(thing):
         return f"{getattr(thing, '__name__', type(thing).__name__)} is a function, whose weights are out of reach"
     return f"{type(thing).__name__} is not a model"

@@ -101,6 +101,10 @@ class Trial:
             given = Case(inputs, self._run(used, inputs, traced=True))
             if _has_meaning(given.base):
                 break
+        if not any(tensor.numel() for tensor in given.base.outputs):
+            raise GraphError(
+                f"{type(model).__name__} gives no number on the example inputs; give inputs that are not empty"
+            )
         if all(bool(tensor.isnan().all()) for tensor in given.base.outputs):
             raise GraphError(
                 f"{type(model).__name__} gives nothing but NaN on the example inputs, whatever its weights, and "
