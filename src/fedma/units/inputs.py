@@ -113,7 +113,7 @@ EVERY = vars(nn.Module()).keys()
 
 
 def marks(model: nn.Module) -> Marks:
-    """What a forward pass may leave behind in a model, as it is now; nothing where a module holds what forbids a look."""
+    """What a forward pass may leave behind in a model, as it is now; nothing if a module cannot be searched."""
     own = [value for module in model.modules() for name, value in vars(module).items() if name not in EVERY]
     with contextlib.suppress(Exception):
         return [(leaf, _version(leaf)) for leaf in leaves(own, skip=_is_used_up)]
