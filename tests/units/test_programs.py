@@ -1,6 +1,7 @@
 """Random programs: whatever a forward is put together from, no unit group is wrong."""
 
 import json
+import os
 
 import hypothesis
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from units.fuzz import FAILURES, REGRESSIONS, STEPS, program, read, tried
 from units.programs import Writer
 
-PARTS, PROGRAMS = 8, 2000
+PARTS, PROGRAMS = 8, 2000 if os.environ.get("CI") else 400
 FAILED_ONCE = [json.loads(line) for line in REGRESSIONS.read_text().splitlines()]
 
 
