@@ -1,5 +1,7 @@
 """What one forward pass on the example inputs does not show must not be taken for freedom."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -64,8 +66,10 @@ class Either(Auxiliary):
 
 @pytest.mark.parametrize("model", [Auxiliary, Either])
 def test_parts_that_were_not_seen_are_warned_of(model):
-    with pytest.warns(PinnedWarning, match=r"\(auxiliary.weight, auxiliary.bias\).* the groups may be wrong"):
+    with pytest.warns(PinnedWarning) as warned:
         units(model(), torch.randn(2, 3))
+    unseen = re.compile(r"\(auxiliary.weight, auxiliary.bias\).* the groups may be wrong")
+    assert any(unseen.search(str(warning.message)) for warning in warned)
 
 
 @pytest.mark.parametrize("front_end", ["export", "record"])
